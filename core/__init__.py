@@ -1,0 +1,1 @@
+"""Trains and evaluates one configuration; knows nothing of searches, of plots, of Optuna."""

@@ -1,0 +1,50 @@
+"""The mistakes a user can make, told in one line that says how to mend them."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in what the user declared or supplied; the command prints it and exits 2.
+
+    Its message is one line made of its parts: where, what, the value got, what is allowed, and the
+    way out. Parts that are `None` are left out. A subclass names the kind of mistake.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        got: object | None = None,
+        allowed: str | None = None,
+        way_out: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.got = got
+        self.allowed = allowed
+        self.way_out = way_out
+        super().__init__(self._line())
+
+    def _line(self) -> str:
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        if self.got is not None:
+            line += f", got {self.got!r}"
+        line += "."
+        if self.allowed:
+            line += f" Allowed: {self.allowed}."
+        if self.way_out:
+            line += f" {self.way_out}"
+        return " ".join(line.split())
+
+
+class SettingsError(UserError):
+    """A setting has the wrong type, lies outside its bounds, or contradicts another."""
+
+
+class DataError(UserError):
+    """A corpus is missing, damaged or empty."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is damaged, foreign or of another configuration."""

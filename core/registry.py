@@ -1,0 +1,29 @@
+"""The tasks by name; each described in a module that imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+
+from core.errors import SettingsError
+from core.task import TaskSpec
+
+_MODULES = {"translation": "core.translation.spec"}
+
+
+def find_task(name: str) -> TaskSpec:
+    """The description of the task called `name`.
+
+    Raises: SettingsError if there is none.
+    """
+    if name not in _MODULES:
+        near = difflib.get_close_matches(name, _MODULES, n=1)
+        raise SettingsError(
+            "unknown task",
+            got=name,
+            allowed=", ".join(sorted(_MODULES)),
+            way_out=f"Did you mean {near[0]!r}?" if near else None,
+        )
+    spec = import_module(_MODULES[name]).SPEC
+    assert isinstance(spec, TaskSpec)
+    return spec

@@ -1,0 +1,98 @@
+"""The base of every declared setting: frozen, strict, and refusing what it does not know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """A frozen group of settings. Unknown keys, `true` for 1, `"8"` for 8 and NaN are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256, in hexadecimal, of a JSON-able value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed in [0, 2**31) that depends on every part, for example (study seed, trial number)."""
+    return int(digest_of([str(part) for part in parts])[:8], 16) & 0x7FFFFFFF
+
+
+SchedulerType = Literal["linear", "cosine", "inverse_sqrt", "constant"]
+
+
+class Recipe(Settings):
+    """How one stage is optimized: AdamW with a linear warmup and a decay."""
+
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """Peak learning rate; the schedule gives factors of it."""
+    lr_scheduler_type: SchedulerType = "linear"
+    """Decay after the warmup."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Optimizer updates over which the learning rate rises to its peak."""
+    warmup_ratio: float | None = Field(default=None, ge=0, le=1)
+    """The same as a share of the stage's steps. Give one of the two; neither means no warmup."""
+    weight_decay: float = Field(default=0.01, ge=0, le=1)
+    """Decoupled weight decay; never applied to norms, biases and embeddings."""
+    label_smoothing_factor: float = Field(default=0.0, ge=0, lt=1)
+    """Probability mass spread evenly over the vocabulary."""
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.98, ge=0, lt=1)
+    adam_epsilon: float = Field(default=1e-9, gt=0, le=1e-2)
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.warmup_steps is not None and self.warmup_ratio is not None:
+            raise ValueError("give warmup_steps or warmup_ratio, not both")
+        return self
+
+    def resolve_warmup(self, stage_steps: int) -> int:
+        """Warmup length in optimizer updates for a stage of `stage_steps` updates."""
+        if self.warmup_ratio is not None:
+            return round(self.warmup_ratio * stage_steps)
+        return self.warmup_steps or 0
+
+
+class RunConfig(Settings):
+    """Everything that decides the numbers of one run, and nothing else: frozen and hashable.
+
+    `groups` holds what may vary (for translation: `model` and `finetune`), complete with defaults;
+    `protocol` and `data` what every trial of a study shares. All values are plain JSON.
+    """
+
+    task: str
+    groups: Mapping[str, Mapping[str, Any]]
+    protocol: Mapping[str, Any]
+    data: Mapping[str, Any]
+    data_digest: str
+    """Digest of the corpora as `TaskSpec.prepare` saw them; a run on other data is refused."""
+    structure_seed: int
+    """Seeds weights and stage A; shared by all trials of one structure."""
+    seed: int
+    """Seeds what follows stage A; the trial's own."""
+
+    def digest(self) -> str:
+        """SHA-256 of the configuration; equal digests mean the same run."""
+        return digest_of(self.model_dump(mode="json"))
+
+    def __hash__(self) -> int:
+        return hash(self.digest())

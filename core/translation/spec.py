@@ -1,0 +1,64 @@
+"""The translation task, described without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.settings import RunConfig
+from core.task import Facts, Grid, Metric, Placement, Task, TaskSpec
+from core.translation.settings import (
+    FinetuneSettings,
+    ModelSettings,
+    TranslationData,
+    TranslationProtocol,
+)
+
+BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
+
+
+def _grid(protocol: TranslationProtocol) -> Grid:
+    stages = (("pretrain", protocol.pretrain_steps), ("finetune", protocol.finetune_steps))
+    return Grid(tuple(stage for stage in stages if stage[1]), protocol.eval_every)
+
+
+def _check(groups: Mapping[str, Any], protocol: TranslationProtocol) -> None:
+    model: ModelSettings = groups["model"]
+    finetune: FinetuneSettings = groups["finetune"]
+    if model.d_model % model.num_heads:
+        raise ValueError(
+            f"model.num_heads ({model.num_heads}) must divide model.d_model ({model.d_model})"
+        )
+    if finetune.resolve_warmup(protocol.finetune_steps) > protocol.finetune_steps:
+        raise ValueError(
+            f"finetune.warmup_steps ({finetune.warmup_steps}) must not exceed "
+            f"protocol.finetune_steps ({protocol.finetune_steps})"
+        )
+
+
+def _prepare(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> Facts:
+    from core.translation.corpus import prepare
+
+    return prepare(protocol, data, cache)
+
+
+def _build(config: RunConfig, placement: Placement, cache: Path) -> Task:
+    from core.translation.task import TranslationTask
+
+    return TranslationTask(config, placement, cache)
+
+
+SPEC = TaskSpec(
+    name="translation",
+    metric=BLEU,
+    protocol=TranslationProtocol,
+    data=TranslationData,
+    groups={"model": ModelSettings, "finetune": FinetuneSettings},
+    structure_group="model",
+    grid=_grid,
+    check=_check,
+    prepare=_prepare,
+    build=_build,
+    final_line="FINAL_TEST_BLEU",
+)

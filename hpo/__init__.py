@@ -1,0 +1,1 @@
+"""Searches over what `core` trains; the only package that imports Optuna."""

@@ -1,0 +1,69 @@
+"""What a running study tells whoever watches it: the live view, plain lines, a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.task import Evaluation, Progress
+
+
+@dataclass(frozen=True)
+class StudyStarted:
+    """The driver owns the study and is about to ask for work."""
+
+    study: str
+    finished: int
+    """Trials finished before this run."""
+    total: int
+    """Trials the study is to have finished at the end."""
+    slots: int
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    number: int
+    slot: int
+    parameters: Mapping[str, Any]
+    """Realised values under core's names."""
+    attempt: int
+    """1 for a new trial; more after a resume, a thaw or a retry."""
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class TrialProgressed:
+    number: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class TrialEvaluated:
+    number: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    number: int
+    outcome: str
+    """`complete`, `pruned`, `failed`, `paused` or `interrupted`."""
+    value: float | None
+    step: int
+    reason: str
+    seconds: float
+    is_best: bool
+    """Whether it is the study's best complete trial now."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line for people: data counts, a retry, a changed sampler."""
+
+    text: str
+
+
+Event = StudyStarted | TrialStarted | TrialProgressed | TrialEvaluated | TrialEnded | Note
+Observe = Callable[[Event], None]

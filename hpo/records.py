@@ -1,0 +1,100 @@
+"""What is known of a study and its trials, read from the storage and the trial folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.task import Grid, Metric
+
+if TYPE_CHECKING:
+    import optuna
+
+SCHEMA_VERSION = 1
+"""Of run folders; raised when their files change meaning."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as people see it."""
+
+    number: int
+    state: str
+    """`complete`, `pruned`, `failed`, `running`, `interrupted` (running, but nobody owns the study) or
+    `paused`."""
+    value: float | None
+    """The score at the last evaluation, for complete and pruned trials alike."""
+    reason: str
+    """Why it ended as it did; empty for a complete trial."""
+    parameters: Mapping[str, Any]
+    """Realised values under core's names: what was varied."""
+    curve: Mapping[int, float]
+    """Step on the whole curve -> score."""
+    folder: Path
+    started: datetime | None
+    ended: datetime | None
+    attempts: int
+    health: Mapping[str, Any] = field(default_factory=dict)
+    """`core.task.Health` as a mapping; empty before the first outcome."""
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    """`core.task.Cost` as a mapping."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in ("complete", "pruned", "failed")
+
+
+@dataclass(frozen=True)
+class TestReading:
+    """One opening of the sealed test set."""
+
+    when: str
+    """UTC, ISO 8601."""
+    trial: int
+    value: float
+    signature: str
+    data_digest: str
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study as people see it, and the Optuna study under it."""
+
+    name: str
+    task: str
+    metric: Metric
+    grid: Grid
+    folder: Path
+    declaration: Mapping[str, Any]
+    """The declared study as JSON: protocol, data, search_space, sampler, pruner, enqueue, ..."""
+    facts: Mapping[str, Any]
+    """`core.task.Facts` as a mapping: digests, counts, notes."""
+    trials: tuple[TrialRecord, ...]
+    readings: tuple[TestReading, ...]
+    elapsed_s: float
+    """Wall-clock over all runs of the study."""
+    total: int
+    """Trials asked for."""
+    is_owned: bool
+    """Whether a living driver owns it now."""
+    final_line: str
+    """Such as `FINAL_TEST_BLEU`."""
+    optuna_study: optuna.Study
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The complete trial with the best value; the earliest among equals; `None` without one."""
+        best: TrialRecord | None = None
+        for trial in self.trials:
+            if trial.state != "complete" or trial.value is None:
+                continue
+            if (
+                best is None
+                or best.value is None
+                or self.metric.is_better(trial.value, best.value)
+            ):
+                best = trial
+        return best
