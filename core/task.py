@@ -1,8 +1,8 @@
 """The seam between the loop, the tasks and whoever asks for a run.
 
-A `TaskSpec` describes a task without importing torch; a `Task` is one run's data, model and metric.
-The loop in `core.train` reports `Progress` and `Evaluation` through `OnEvent`, obeys the `Verdict`,
-and returns an `Outcome`. Nothing else crosses.
+A `TaskSpec` describes a task without importing torch; a `Task` is one run's data, model and
+metric. The loop in `core.train` reports `Progress` and `Evaluation` through `OnEvent`, obeys the
+`Verdict`, and returns an `Outcome`. Nothing else crosses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Metric:
     """Unit for people, empty where the number has none."""
     direction: Literal["maximize", "minimize"]
     floor: float
-    """The value of a model that has learned nothing; a metric that falls back to it has collapsed."""
+    """The value of a model that has learned nothing; a metric back at it has collapsed."""
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether `value` beats `than`, strictly."""
@@ -46,7 +46,7 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life, at most two a second. Answered CONTINUE, or PAUSE when the run is interrupted."""
+    """A sign of life, at most two a second. Answered CONTINUE; PAUSE when interrupted."""
 
     stage: str
     step: int
@@ -203,7 +203,7 @@ class Stage:
     grad_clip: float
     """Largest global L2 norm of the gradient."""
     cache_key: Mapping[str, Any] | None = None
-    """What the stage's result depends on besides the machine; `None` when it is not to be cached."""
+    """What the stage's result depends on besides the machine; `None`: not to be cached."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Task(ABC):
     def batch(self, stage: Stage, step: int) -> Any:
         """The batch of a stage's update `step` (0-based), on the device.
 
-        A pure function of (stage, step), so that a resumed run needs no data position but its step.
+        A pure function of (stage, step): a resumed run needs no data position but its step.
         """
 
     @abstractmethod
@@ -273,7 +273,7 @@ class TaskSpec:
     check: Callable[[Mapping[str, Any], Any], None]
     """(groups, protocol) -> None; raises ValueError for a combination that cannot be built."""
     prepare: Callable[[Any, Any, Path], Facts]
-    """(protocol, data, cache folder) -> Facts; loads and checks the data, trains what is shared."""
+    """(protocol, data, cache folder) -> Facts; checks the data, trains what is shared."""
     build: Callable[[RunConfig, Placement, Path], Task]
     """(config, placement, cache folder) -> Task."""
     final_line: str = "FINAL_TEST"

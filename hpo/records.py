@@ -23,8 +23,8 @@ class TrialRecord:
 
     number: int
     state: str
-    """`complete`, `pruned`, `failed`, `running`, `interrupted` (running, but nobody owns the study) or
-    `paused`."""
+    """`complete`, `pruned`, `failed`, `running`, `paused`, or `interrupted`: running, but nobody
+    owns the study."""
     value: float | None
     """The score at the last evaluation, for complete and pruned trials alike."""
     reason: str
@@ -86,15 +86,12 @@ class StudyRecord:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial with the best value; the earliest among equals; `None` without one."""
+        """The complete trial with the best value, the earliest among equals, if any."""
         best: TrialRecord | None = None
+        best_value: float | None = None
         for trial in self.trials:
             if trial.state != "complete" or trial.value is None:
                 continue
-            if (
-                best is None
-                or best.value is None
-                or self.metric.is_better(trial.value, best.value)
-            ):
-                best = trial
+            if best_value is None or self.metric.is_better(trial.value, best_value):
+                best, best_value = trial, trial.value
         return best

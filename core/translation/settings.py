@@ -43,7 +43,7 @@ class TranslationProtocol(Settings):
     """What every trial of a study shares besides its data."""
 
     pretrain_pairs: int = Field(default=20_000, ge=1)
-    """Training pairs of the first corpus to use, from its start; fewer are taken if it has fewer."""
+    """Training pairs of the first corpus to use, from its start; all where it has fewer."""
     finetune_pairs: int = Field(default=50_000, ge=1)
     """The same for the second corpus."""
     validation_pairs: int | None = Field(default=None, ge=1)
@@ -53,7 +53,7 @@ class TranslationProtocol(Settings):
     vocab_size: int = Field(default=8_000, ge=64, le=1_000_000)
     """Entries of the joint BPE vocabulary, the four specials included."""
     max_len: int = Field(default=64, ge=4, le=4096)
-    """Longest sequence in tokens, `<eos>` included; longer training pairs are truncated and counted."""
+    """Longest sequence in tokens, `<eos>` included; longer training pairs are truncated."""
     batch_size: int = Field(default=128, ge=1)
     """Sentence pairs per optimizer update."""
     pretrain_steps: int = Field(default=1_500, ge=0)
@@ -61,7 +61,7 @@ class TranslationProtocol(Settings):
     finetune_steps: int = Field(default=500, ge=1)
     """Updates of stage B."""
     finetune_corpus: Literal["pretrain", "finetune"] = "finetune"
-    """The corpus that stage B trains on; `pretrain` where a study has one stage on the first corpus."""
+    """The corpus that stage B trains on; `pretrain` for a study of one stage on captions."""
     eval_every: int = Field(default=100, ge=1)
     """Updates between evaluations; divides both stages' lengths."""
     beam_size: int = Field(default=5, ge=1, le=64)
@@ -86,7 +86,7 @@ class TranslationProtocol(Settings):
 
 
 class CorpusFiles(Settings):
-    """Where one corpus lies below the data folder: `{folder}/{train}.{language}`, `.gz` allowed."""
+    """Where a corpus lies in the data folder: `{folder}/{train}.{language}`, `.gz` allowed."""
 
     folder: str
     train: str = "train"
