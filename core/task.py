@@ -276,5 +276,7 @@ class TaskSpec:
     """(protocol, data, cache folder) -> Facts; checks the data, trains what is shared."""
     build: Callable[[RunConfig, Placement, Path], Task]
     """(config, placement, cache folder) -> Task."""
+    sources: tuple[str, ...] = ()
+    """Values of `data.source` with a meaning of their own; any other is a folder."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

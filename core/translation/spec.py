@@ -60,5 +60,6 @@ SPEC = TaskSpec(
     check=_check,
     prepare=_prepare,
     build=_build,
+    sources=("pocket", "hub"),
     final_line="FINAL_TEST_BLEU",
 )

@@ -1,0 +1,179 @@
+"""A study: what is run, over which search space, proposed and pruned by what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from core.settings import Settings
+from core.task import Grid, TaskSpec
+from hpo.declarations.space import SearchSpace
+
+
+class TpeSettings(Settings):
+    """Optuna's `TPESampler`; conditional parameters are grouped."""
+
+    name: Literal["tpe"] = "tpe"
+    n_startup_trials: int = Field(default=10, ge=0, le=100_000)
+    """Trials drawn at random before the sampler proposes; enqueued ones count."""
+    n_ei_candidates: int = Field(default=24, ge=1, le=10_000)
+    """Candidates among which each proposal is the best."""
+    multivariate: bool = True
+    """Model the parameters together rather than one by one."""
+
+
+class RandomSettings(Settings):
+    """Optuna's `RandomSampler`."""
+
+    name: Literal["random"] = "random"
+
+
+class BruteForceSettings(Settings):
+    """Optuna's `BruteForceSampler`: every point once; the study ends when none is left."""
+
+    name: Literal["brute_force"] = "brute_force"
+
+
+class SuccessiveHalvingSettings(Settings):
+    """Optuna's `SuccessiveHalvingPruner`; its rungs count within a stage."""
+
+    name: Literal["successive_halving"] = "successive_halving"
+    min_resource: int | None = Field(default=None, ge=1, le=10**9)
+    """Step of the first rung; `eval_every` by default."""
+    reduction_factor: int = Field(default=4, ge=2, le=1_000)
+    """One in so many goes on at a rung, and the next rung is so many times further."""
+    min_early_stopping_rate: int = Field(default=0, ge=0, le=30)
+    """Rungs left out at the start."""
+    bootstrap_count: int = Field(default=0, ge=0, le=100_000)
+    """Trials that must reach a rung before any is stopped there."""
+
+
+class HyperbandSettings(Settings):
+    """Optuna's `HyperbandPruner`."""
+
+    name: Literal["hyperband"] = "hyperband"
+    min_resource: int | None = Field(default=None, ge=1, le=10**9)
+    """Step of the first rung; `eval_every` by default."""
+    max_resource: int | None = Field(default=None, ge=1, le=10**9)
+    """Step at which the last rung ends; the whole curve by default."""
+    reduction_factor: int = Field(default=3, ge=2, le=1_000)
+    """One in so many goes on at a rung, and the next rung is so many times further."""
+    bootstrap_count: int = Field(default=0, ge=0, le=100_000)
+    """Trials that must reach a rung before any is stopped there."""
+
+
+class MedianSettings(Settings):
+    """Stops a trial whose current value is below the median of the others at the same step."""
+
+    name: Literal["median"] = "median"
+    n_startup_trials: int = Field(default=5, ge=0, le=100_000)
+    """Trials to complete before any is stopped."""
+    n_warmup_steps: int = Field(default=0, ge=0, le=10**9)
+    """Steps that every trial is given."""
+    interval_steps: int = Field(default=1, ge=1, le=10**9)
+    """Steps between two judgements."""
+    n_min_trials: int = Field(default=1, ge=1, le=100_000)
+    """Trials that must have a value at the step."""
+
+
+class NoPrunerSettings(Settings):
+    """Every trial runs to its end."""
+
+    name: Literal["none"] = "none"
+
+
+SamplerSettings = TpeSettings | RandomSettings | BruteForceSettings
+PrunerSettings = SuccessiveHalvingSettings | HyperbandSettings | MedianSettings | NoPrunerSettings
+
+SAMPLERS: dict[str, type[SamplerSettings]] = {
+    "tpe": TpeSettings,
+    "random": RandomSettings,
+    "brute_force": BruteForceSettings,
+}
+PRUNERS: dict[str, type[PrunerSettings]] = {
+    "successive_halving": SuccessiveHalvingSettings,
+    "hyperband": HyperbandSettings,
+    "median": MedianSettings,
+    "none": NoPrunerSettings,
+}
+DEFAULT_NAMES = {"sampler": "tpe", "pruner": "median"}
+"""Which sampler and pruner a study has that does not say: Optuna's own defaults."""
+
+
+class StorageSettings(Settings):
+    """What a study keeps on disk."""
+
+    keep: int = Field(default=3, ge=1, le=100_000)
+    """Best trials whose weights are kept; at least the one that is scored at the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A declared study, checked. Made by `load_study`."""
+
+    name: str
+    description: str
+    task: str
+    spec: TaskSpec
+    space: SearchSpace
+    trials: int
+    """Finished trials the study is to have at its end."""
+    seed: int
+    """Of the sampler, weights and batches."""
+    protocol: Settings
+    data: Settings
+    sampler: SamplerSettings
+    pruner: PrunerSettings
+    storage: StorageSettings
+    enqueue: tuple[Mapping[str, Any], ...]
+    """Points to try first, in realised values under core's names."""
+    path: Path
+    """The file that declares it."""
+
+    @property
+    def grid(self) -> Grid:
+        """Stages and evaluations of its curves."""
+        return self.spec.grid(self.protocol)
+
+    @property
+    def start(self) -> Mapping[str, Any] | None:
+        """The start configuration, the first point to try; `None` if none is declared."""
+        return self.enqueue[0] if self.enqueue else None
+
+    def identity(self) -> dict[str, Any]:
+        """What may not change between runs of the study, as JSON.
+
+        The location of a data folder is no part of it: the same corpora elsewhere are the same,
+        and the driver compares their digest.
+        """
+        data = self.data.model_dump(mode="json")
+        if data.get("source") not in (None, *self.spec.sources):
+            data["source"] = "folder"
+        return {
+            "task": self.task,
+            "protocol": self.protocol.model_dump(mode="json"),
+            "data": data,
+            "search_space": self.space.identity(),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """All that was declared, overrides included."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "task": self.task,
+            "trials": self.trials,
+            "seed": self.seed,
+            "protocol": self.protocol.model_dump(mode="json"),
+            "data": self.data.model_dump(mode="json"),
+            "search_space": self.space.as_json(),
+            "sampler": self.sampler.model_dump(mode="json"),
+            "pruner": self.pruner.model_dump(mode="json"),
+            "storage": self.storage.model_dump(mode="json"),
+            "enqueue": [dict(point) for point in self.enqueue],
+            "path": str(self.path.absolute()),
+        }

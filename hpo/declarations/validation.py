@@ -1,0 +1,102 @@
+"""Checks every declaration that can be found: what `hpo validate` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.declarations.errors import DeclarationError
+from hpo.declarations.files import (
+    Kind,
+    declared_files,
+    find_file,
+    is_path,
+    is_search_space,
+    label,
+    read_toml,
+    shipped_folder,
+    toml_files,
+)
+from hpo.declarations.space_file import read_space
+from hpo.declarations.study_file import load_study
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file and what came of checking it."""
+
+    kind: Kind
+    path: Path
+    summary: str
+    """What it declares, in a few words; empty where there is a problem."""
+    problem: DeclarationError | None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def validate_path(path: str | None = None) -> list[Checked]:
+    """Checks a study, a search space, a folder of them, or all that can be found.
+
+    A study is assembled at both ends of all its ranges; a space alone is checked against core's
+    bounds and the task's default protocol.
+
+    Raises: DeclarationError if there is nothing to check.
+    """
+    return [_check(one) for one in _files(path)]
+
+
+def _files(path: str | None) -> Iterator[Path]:
+    if path is None:
+        here = Path.cwd()
+        folders = [here / "search_spaces", here / "studies"]
+        folders += [shipped_folder("search space"), shipped_folder("study")]
+        yield from {
+            one.resolve(): one for folder in folders for one in toml_files(folder)
+        }.values()
+    elif not is_path(path) and path in declared_files("study"):
+        yield declared_files("study")[path]
+    elif not is_path(path) and path in declared_files("search space"):
+        yield declared_files("search space")[path]
+    elif Path(path).is_dir():
+        yield from _files_below(Path(path))
+    elif is_path(path):
+        yield find_file("study", path, where="validate")
+    else:
+        names = {**declared_files("search space"), **declared_files("study")}
+        raise DeclarationError(
+            "no such study, search space or folder",
+            where="validate",
+            got=path,
+            allowed=", ".join(names),
+        )
+
+
+def _files_below(folder: Path) -> list[Path]:
+    places = (folder, folder / "search_spaces", folder / "studies")
+    files = [file for place in places for file in toml_files(place)]
+    if not files:
+        raise DeclarationError(
+            "no studies or search spaces here",
+            where=label(folder),
+            allowed="TOML files in it, or in its folders studies and search_spaces",
+        )
+    return files
+
+
+def _check(path: Path) -> Checked:
+    kind: Kind = "search space" if path.parent.name == "search_spaces" else "study"
+    try:
+        read_toml(path)
+        if is_search_space(path):
+            kind = "search space"
+            space = read_space(path)
+            return Checked(kind, path, f"{len(space.parameters)} parameters", None)
+        study = load_study(str(path.absolute()))
+    except DeclarationError as error:
+        return Checked(kind, path, "", error)
+    first = len(study.enqueue)
+    points = f", {first} to try first" if first else ""
+    return Checked("study", path, f"{study.trials} trials over {study.space.name}{points}", None)

@@ -1,0 +1,91 @@
+"""Draws points of a search space by Optuna; an invalid combination cannot be drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial
+
+from hpo.declarations.assembly import build_config
+from hpo.declarations.parameters import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+)
+from hpo.declarations.points import drawn_values
+from hpo.declarations.space import SearchSpace
+
+__all__ = [
+    "build_config",
+    "displayed_name",
+    "distributions",
+    "drawn_values",
+    "is_conditional",
+    "suggest",
+]
+
+
+def suggest(space: SearchSpace, trial: BaseTrial) -> dict[str, Any]:
+    """Realised values, under core's names, of the parameters that a trial draws.
+
+    What is conditional and not drawn is left out: `build_config` completes it.
+    """
+
+    def choose(name: str, parameter: Parameter, base: Any) -> Any:
+        drawn = parameter.drawn_name(name)
+        if isinstance(parameter, IntParameter):
+            return trial.suggest_int(
+                drawn, parameter.low, parameter.high, step=parameter.step, log=parameter.log
+            )
+        if isinstance(parameter, FloatParameter):
+            return trial.suggest_float(
+                drawn, parameter.low, parameter.high, step=parameter.step, log=parameter.log
+            )
+        if isinstance(parameter, CategoricalParameter):
+            return trial.suggest_categorical(drawn, parameter.choices)
+        return trial.suggest_int(drawn, 0, len(parameter.table) - 1)
+
+    return space.walk(choose)
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """What Optuna draws from, by the names that it uses; conditional parameters included."""
+    return {
+        parameter.drawn_name(name): _distribution(parameter)
+        for name, parameter in space.parameters.items()
+    }
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if isinstance(parameter, IntParameter):
+        return IntDistribution(
+            parameter.low, parameter.high, step=parameter.step, log=parameter.log
+        )
+    if isinstance(parameter, FloatParameter):
+        return FloatDistribution(
+            parameter.low, parameter.high, step=parameter.step, log=parameter.log
+        )
+    if isinstance(parameter, CategoricalParameter):
+        return CategoricalDistribution(parameter.choices)
+    return IntDistribution(0, len(parameter.table) - 1)
+
+
+def displayed_name(optuna_name: str) -> str:
+    """Core's name of what Optuna draws, which for derived parameters is a position in a table.
+
+    Core's names have one dot, so only those of positions have two.
+    """
+    group, field, *_ = (*optuna_name.split("."), "")
+    return f"{group}.{field}" if optuna_name.count(".") == 2 else optuna_name
+
+
+def is_conditional(space: SearchSpace) -> bool:
+    """Whether some trials draw parameters that others do not."""
+    return space.is_conditional
