@@ -20,6 +20,8 @@ class StudyStarted:
     """Trials the study is to have finished at the end."""
     slots: int
     resumed: bool
+    best: tuple[int, float] | None = None
+    """Number and score of the best complete trial so far."""
 
 
 @dataclass(frozen=True)

@@ -95,3 +95,15 @@ class StudyRecord:
             if best_value is None or self.metric.is_better(trial.value, best_value):
                 best, best_value = trial, trial.value
         return best
+
+    @property
+    def start(self) -> TrialRecord | None:
+        """The trial that ran the start configuration, the first enqueued point; `None` without."""
+        enqueue = self.declaration.get("enqueue")
+        if not enqueue:
+            return None
+        point: Mapping[str, Any] = enqueue[0]
+        for trial in self.trials:
+            if all(trial.parameters.get(name) == value for name, value in point.items()):
+                return trial
+        return None
