@@ -1,0 +1,231 @@
+"""What the commands print, as rich renderables drawn from a record; `cli` prints them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hpo.analysis.formats import ScoreFormat, duration, value_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hpo.records import StudyRecord, TestReading, TrialRecord
+
+
+class Printer(Console):
+    """Standard output: markup means nothing, and a reader that went away ends no study."""
+
+    def __init__(self) -> None:
+        # Into a file or a pipe rows stay whole, for grep; on a terminal they wrap at its edge.
+        has_edge = sys.stdout.isatty() or "COLUMNS" in os.environ
+        super().__init__(
+            markup=False, emoji=False, highlight=False, width=None if has_edge else 1000
+        )
+
+    def say(self, line: object) -> None:
+        """Prints one line."""
+        self.show(Text(visible(line)))
+
+    def show(self, *parts: RenderableType) -> None:
+        """Prints each part; lines of text are never broken, whatever the width."""
+        for part in parts:
+            self.print(part, soft_wrap=isinstance(part, Text))
+
+    def on_broken_pipe(self) -> None:
+        """Goes silent; the default would end the process, and a running study with it."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def visible(text: object) -> str:
+    """One line in which nothing acts on a terminal: what does not print is spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def short_parameters(parameters: Mapping[str, Any]) -> str:
+    """`num_layers=6 dropout=0.1`: the group is named only where the name alone is ambiguous."""
+    lasts = Counter(key.rpartition(".")[2] for key in parameters)
+    words = []
+    for key, value in parameters.items():
+        last = key.rpartition(".")[2]
+        words.append(f"{key if lasts[last] > 1 else last}={value_text(value)}")
+    return visible(" ".join(words))
+
+
+def study_result(record: StudyRecord) -> list[RenderableType]:
+    """What a study came to: best configuration, its score and gain, the last test reading."""
+    best = record.best
+    if best is None:
+        return [Text("No trial is complete.")]
+    reading = record.readings[-1] if record.readings else None
+    return [
+        _best_table(record, best),
+        Text(_verdict(record, best)),
+        *(_final_lines(record, best, reading) if reading else ()),
+    ]
+
+
+def standing(record: StudyRecord) -> Text:
+    """How far a study is: `depth_sweep: 5 of 14 trials finished (4 complete, 1 pruned), 48 s`."""
+    finished = sum(trial.is_finished for trial in record.trials)
+    counts = Counter(trial.state for trial in record.trials)
+    states = ("complete", "pruned", "failed", "paused", "running", "interrupted")
+    each = ", ".join(f"{counts[state]} {state}" for state in states if counts[state])
+    line = f"{visible(record.name)}: {finished} of {record.total} trials finished"
+    line += f" ({each})" if each else ""
+    running = ", running now" if record.is_owned else ""
+    return Text(f"{line}, {duration(record.elapsed_s)}{running}")
+
+
+def _best_table(record: StudyRecord, best: TrialRecord) -> Table:
+    """The best configuration, and beside it the start configuration where that is another."""
+    start = record.start
+    others = [start] if start is not None and start.number != best.number else []
+    table = _table(
+        "best configuration",
+        f"trial {best.number}",
+        *(f"start, trial {other.number}" for other in others),
+    )
+    for name, value in best.parameters.items():
+        before = (value_text(other.parameters.get(name)) for other in others)
+        _add_row(table, name, value_text(value), *before)
+    return table
+
+
+def _verdict(record: StudyRecord, best: TrialRecord) -> str:
+    """The best score in a sentence, with its gain over the start configuration where known."""
+    scores, start = ScoreFormat.of(record), record.start
+    line = f"Best score on validation: {scores.named(best.value)} (trial {best.number})"
+    if start is None:
+        return line
+    if start.number == best.number:
+        return f"{line}, the start configuration's own"
+    if start.state != "complete" or start.value is None or best.value is None:
+        return f"{line}; the start configuration (trial {start.number}) is {start.state}"
+    gain = scores.number(abs(best.value - start.value))
+    return f"{line}, {gain} better than the start configuration ({scores.number(start.value)})"
+
+
+def _final_lines(record: StudyRecord, best: TrialRecord, reading: TestReading) -> list[Text]:
+    """The test score on a line of its own, and whose it is where another trial leads by now."""
+    line = Text(f"{record.final_line} = {reading.value:.2f} ({visible(reading.signature)})")
+    if reading.trial == best.number:
+        return [line]
+    return [
+        line,
+        Text(
+            f"That is the test score of trial {reading.trial}, the best one when it was read; "
+            f"--again reads it for trial {best.number}."
+        ),
+    ]
+
+
+def study_page(record: StudyRecord) -> list[RenderableType]:
+    """One study: how it stands, its trials by number, its result."""
+    return [
+        standing(record),
+        *(Text(visible(note)) for note in record.facts.get("notes", ())),
+        _trials_table(record),
+        *study_result(record),
+    ]
+
+
+def _trials_table(record: StudyRecord) -> Table:
+    scores, best = ScoreFormat.of(record), record.best
+    table = _table("trial", "state", scores.metric.name, "step", "parameters", "reason")
+    _flush_right(table, 0, 2, 3)
+    for trial in sorted(record.trials, key=lambda trial: trial.number):
+        is_best = best is not None and trial.number == best.number
+        _add_row(
+            table,
+            trial.number,
+            "best" if is_best else trial.state,
+            scores.number(trial.value),
+            max(trial.curve, default=0),
+            short_parameters(trial.parameters),
+            trial.reason,
+            style="bold" if is_best else "",
+        )
+    return table
+
+
+def trial_page(record: StudyRecord, number: int) -> list[RenderableType] | None:
+    """One trial: configuration, curve, health, cost, reason, files; `None` if there is none."""
+    trial = next((trial for trial in record.trials if trial.number == number), None)
+    if trial is None:
+        return None
+    head = f"{visible(record.name)}, trial {number}: {trial.state}"
+    if trial.value is not None:
+        head += f", {ScoreFormat.of(record).named(trial.value)}"
+    if trial.attempts > 1:
+        head += f", {trial.attempts} attempts"
+    return [
+        Text(head),
+        *([Text(visible(trial.reason))] if trial.reason else ()),
+        _pairs("parameter", trial.parameters),
+        _curve(record, trial),
+        *(_pairs(name, pairs) for name in ("health", "cost") if (pairs := getattr(trial, name))),
+        Text(visible(trial.folder)),
+        _files(trial),
+    ]
+
+
+def _curve(record: StudyRecord, trial: TrialRecord) -> Table:
+    """The scores by step, each under its stage."""
+    scores, grid = ScoreFormat.of(record), record.grid
+    table = _table("stage", "step", scores.metric.name)
+    _flush_right(table, 1, 2)
+    for step, value in sorted(trial.curve.items()):
+        stage = next((name for name, _ in grid.stages if step <= grid.stage_end(name)), "")
+        _add_row(table, stage, step, scores.number(value))
+    return table
+
+
+def _files(trial: TrialRecord) -> Table:
+    table = _table("file", "bytes")
+    _flush_right(table, 1)
+    for path in sorted(trial.folder.rglob("*")):
+        if path.is_file():
+            _add_row(table, path.relative_to(trial.folder), path.stat().st_size)
+    return table
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table of plain rows."""
+    table = _table(*columns)
+    for row in rows:
+        _add_row(table, *row)
+    return table
+
+
+def _pairs(title: str, pairs: Mapping[str, Any]) -> Table:
+    table = _table(title, "")
+    for key, item in pairs.items():
+        _add_row(table, key, value_text(item))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(Text(visible(column)), overflow="fold")
+    return table
+
+
+def _flush_right(table: Table, *columns: int) -> None:
+    for column in columns:
+        table.columns[column].justify = "right"
+
+
+def _add_row(table: Table, *cells: object, style: str = "") -> None:
+    """Adds cells as the text they are: markup and control characters in them mean nothing."""
+    table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
