@@ -1,1 +1,101 @@
-"""Searches over what `core` trains; the only package that imports Optuna."""
+"""Searches over what `core` trains; the only package that imports Optuna.
+
+The Python API is as small as the command line:
+
+    study = hpo.load_study("quickstart", overrides={"protocol.finetune_steps": 40})
+    result = hpo.run(study, trials=3)
+    print(result.record.best)
+
+A program that calls `run` needs the `if __name__ == "__main__":` guard, because trials run in
+spawned processes. Importing `hpo` imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpo.declarations import Study
+    from hpo.events import Event, Observe
+    from hpo.launch import Result
+
+__all__ = ["__version__", "load_study", "run"]
+__version__ = "0.1.0"
+
+
+def load_study(
+    name_or_path: str | Path,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    data: str | Path | None = None,
+    name: str | None = None,
+    seed: int | None = None,
+) -> Study:
+    """The study declared under a name or in a TOML file, checked.
+
+    Args:
+        overrides: values that replace the file's, by dotted key: `{"sampler.name": "random"}`.
+        data: `pocket`, `hub`, or a folder of corpora.
+        name: what to call the study instead of its declared name.
+        seed: of the sampler, weights and batches.
+
+    Raises: UserError for a study that does not exist or does not make sense, in one line.
+    """
+    from hpo.declarations import load_study as load
+
+    changes = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
+    return load(
+        str(name_or_path),
+        overrides=[
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()
+        ],
+        data=None if data is None else str(data),
+        name=name,
+    )
+
+
+def run(
+    study: Study | str | Path,
+    *,
+    trials: int | None = None,
+    time_limit_s: float | None = None,
+    jobs: int = 1,
+    runs_dir: str | Path = "runs",
+    storage: str | None = None,
+    again: bool = False,
+    observe: Observe | None = None,
+) -> Result:
+    """Runs a study, or goes on with it where it stands, and returns what came of it.
+
+    Args:
+        study: what `load_study` returned, or a name or file to load.
+        trials: finished trials the study is to have at the end; the study's own number by default.
+        time_limit_s: wall-clock over the study, earlier runs included.
+        jobs: trials at the same time.
+        runs_dir: folder of the trials' files and, by default, of the database.
+        storage: URL of the database of all studies.
+        again: reads the test set once more; without it a study reads it once.
+        observe: called with every event of `hpo.events`, from the threads of the slots.
+
+    Raises: UserError for what the caller can mend: a study that changed, is owned by another
+        process, or has no room on disk.
+    """
+    from hpo.launch import RunOptions, launch
+
+    options = RunOptions(
+        trials=trials,
+        time_limit_s=time_limit_s,
+        jobs=jobs,
+        runs_dir=Path(runs_dir),
+        storage=storage,
+        again=again,
+    )
+    loaded = load_study(study) if isinstance(study, str | Path) else study
+    return launch(loaded, options, observe or _ignore)
+
+
+def _ignore(event: Event) -> None:
+    """Watches in silence."""

@@ -1,0 +1,252 @@
+"""The command line's grammar: its commands, options and values, each mistake told in one line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from core.errors import UserError
+from hpo import __version__
+
+COMMANDS = {
+    "run": "run a study, or go on with it",
+    "studies": "list the studies that are declared and those that were run",
+    "show": "show a study and its trials, or one trial",
+    "report": "write a study's report, one HTML file",
+    "validate": "check studies and search spaces",
+    "clean": "delete what a study no longer needs on disk",
+    "dashboard": "browse the studies with optuna-dashboard, on this machine only",
+}
+
+_EXAMPLES = """\
+examples:
+  {prog} run --study quickstart
+  {prog} run --study depth_sweep --trials 20 --jobs 2 --time-limit 1h30m
+  {prog} run --study league --data my/corpora --set protocol.finetune_steps=300
+  {prog} show depth_sweep 3
+
+exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked, 130 interrupted
+"""
+
+_RUN_TEXT = """\
+Run a study. Run again, it goes on where the study stands; Ctrl-C stops it cleanly.
+At the end the best trial's model is scored on the test set, once.
+"""
+
+_RUN_EXAMPLES = """\
+examples:
+  {prog} run --study depth_sweep
+  {prog} run --study depth_sweep --name depth_random --set sampler.name=random
+  {prog} run --study my/studies/wide.toml --time-limit 45m --jobs 2
+"""
+
+DEFAULT_RUNS_DIR = Path("runs")
+_UNIT_SECONDS = (3600, 60, 1)
+
+
+class CommandError(UserError):
+    """A command line that means nothing, or a value out of its bounds."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(message, way_out=f"See `{self.prog} --help`.")
+
+
+def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command and its options; `--help` and `--version` print and exit.
+
+    Raises: CommandError for a word that is no command or option, or a value out of bounds.
+    """
+    prog = "python -m hpo" if Path(sys.argv[0]).name == "__main__.py" else "hpo"
+    parser, commands = _build_parsers(prog)
+    _check_command(argv, prog)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        from hpo.declarations.errors import did_you_mean
+
+        name = unknown[0].partition("=")[0]
+        options = re.findall(r"--[a-z-]+", commands[arguments.command].format_help())
+        raise CommandError(
+            f"{arguments.command} does not know {name!r}",
+            way_out=did_you_mean(name, options) or f"See `{prog} {arguments.command} --help`.",
+        )
+    arguments.prog = prog
+    return arguments
+
+
+def _check_command(argv: Sequence[str], prog: str) -> None:
+    """Refuses a first word that is no command, in fewer words than argparse would."""
+    word = argv[0] if argv else ""
+    if word.startswith("-") or word in COMMANDS:
+        return
+    from hpo.declarations.errors import did_you_mean
+
+    raise CommandError(
+        f"unknown command {word!r}" if argv else "no command given",
+        allowed=", ".join(COMMANDS),
+        way_out=did_you_mean(word, COMMANDS) or f"See `{prog} --help`.",
+    )
+
+
+def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
+    """The whole parser, and the commands' own by name."""
+    parser = _Parser(
+        prog=prog,
+        description="Search the hyperparameters of Transformers trained from scratch.",
+        epilog=_EXAMPLES.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hpo {__version__}")
+    rooms = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", required=True
+    )
+    commands = {
+        name: rooms.add_parser(
+            name,
+            help=text,
+            description=_RUN_TEXT if name == "run" else f"{text[0].upper()}{text[1:]}.",
+            epilog=_RUN_EXAMPLES.format(prog=prog) if name == "run" else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for name, text in COMMANDS.items()
+    }
+    _add_run_options(commands["run"])
+    _add_reading_arguments(commands)
+    for name in COMMANDS.keys() - {"validate"}:
+        _add_place(commands[name])
+    return parser, commands
+
+
+def _add_run_options(run: _Parser) -> None:
+    run.add_argument(
+        "--study", required=True, metavar="NAME|FILE", help="declared study, or its .toml file"
+    )
+    run.add_argument(
+        "--trials",
+        type=_whole_number("--trials", 1),
+        metavar="N",
+        help="finished trials the study is to have at the end (default: the study's own number)",
+    )
+    run.add_argument(
+        "--time-limit",
+        type=_duration("--time-limit"),
+        metavar="TIME",
+        help="wall-clock over the study, resumes included: 90s, 45m, 2h, 1h30m",
+    )
+    run.add_argument(
+        "--jobs",
+        type=_whole_number("--jobs", 1),
+        default=1,
+        metavar="N",
+        help="trials at the same time (default: 1)",
+    )
+    run.add_argument(
+        "--seed",
+        type=_whole_number("--seed", 0),
+        metavar="N",
+        help="of the sampler, weights and batches (default: the study's own)",
+    )
+    run.add_argument(
+        "--data", metavar="pocket|hub|FOLDER", help="corpora (default: the study's own)"
+    )
+    run.add_argument("--name", metavar="NEW", help="run the declaration under another name")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        help="override the study's file, for example protocol.pretrain_steps=60; repeatable",
+    )
+    run.add_argument(
+        "--again",
+        action="store_true",
+        help="read the test set once more; without it a study reads it once",
+    )
+
+
+def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
+    for name in ("show", "report", "clean"):
+        commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
+    commands["show"].add_argument(
+        "trial",
+        nargs="?",
+        type=_whole_number("TRIAL", 0),
+        metavar="TRIAL",
+        help="number of one of its trials",
+    )
+    commands["validate"].add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="a .toml file, a folder of them or a name (default: every declaration found)",
+    )
+    commands["dashboard"].add_argument(
+        "--port",
+        type=_whole_number("--port", 1, 65535),
+        default=8080,
+        metavar="N",
+        help="port on 127.0.0.1 (default: 8080)",
+    )
+
+
+def _add_place(command: _Parser) -> None:
+    command.add_argument(
+        "--runs-dir",
+        type=Path,
+        default=DEFAULT_RUNS_DIR,
+        metavar="DIR",
+        help="folder of the trials' files (default: runs)",
+    )
+    command.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of all studies (default: sqlite:///<runs-dir>/hpo.db)",
+    )
+
+
+def _whole_number(name: str, low: int, high: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers from `low` to `high`, both included."""
+    bounds = f">= {low}" if high is None else f"from {low} to {high}"
+
+    def read(text: str) -> int:
+        is_number = re.fullmatch(r"[+-]?[0-9]{1,18}", text)
+        if is_number and low <= int(text) and (high is None or int(text) <= high):
+            return int(text)
+        got = int(text) if is_number else text
+        raise CommandError(f"{name} must be a whole number {bounds}", got=got)
+
+    return read
+
+
+def _duration(name: str) -> Callable[[str], float]:
+    """A reader of durations such as `90s`, `45m`, `2h` and `1h30m`, in seconds."""
+
+    def read(text: str) -> float:
+        parts = re.fullmatch(
+            r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?", text, re.IGNORECASE
+        )
+        seconds = (
+            sum(
+                int(part or 0) * unit
+                for part, unit in zip(parts.groups(), _UNIT_SECONDS, strict=True)
+            )
+            if parts
+            else 0
+        )
+        if seconds:
+            return float(seconds)
+        raise CommandError(
+            f"{name} must be a time above zero", got=text, allowed="90s, 45m, 2h, 1h30m"
+        )
+
+    return read
