@@ -20,6 +20,7 @@ help:  ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 venv: $(INSTALLED)  ## set up .venv with the pinned dependencies, once
+	@echo "$(VENV) is set up."
 
 # The mark of an unfinished installation stays behind when it is interrupted, and the next one then
 # starts from an empty environment: pip cannot tell a half-written package from a whole one.
