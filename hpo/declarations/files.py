@@ -106,15 +106,15 @@ def _not_found(kind: Kind, name: str, path: Path | None, *, where: str) -> Decla
 
 
 def is_search_space(path: Path) -> bool:
-    """Whether a TOML file declares a search space; one that cannot be read does not say so.
+    """Whether a TOML file is no study, which has a `search_space` or a number of `trials`.
 
-    Studies and spaces may share a folder and a name; only a study names a `search_space`.
+    Studies and spaces may share a folder and a name. A file that cannot be read passes as a space:
+    reading it as one tells what is wrong with it.
     """
     try:
-        table = read_toml(path)
+        return read_toml(path).keys().isdisjoint({"search_space", "trials"})
     except DeclarationError:
-        return False
-    return "search_space" not in table and not table.keys().isdisjoint({"parameters", "settings"})
+        return True
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -145,6 +145,11 @@ class FloatParameter(_Range):
     high: float
     step: Annotated[float, Field(gt=0)] | None = None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether it has a finite number of values."""
+        return self.step is not None or self.low == self.high
+
     def realise(self, raw: Any, base: object) -> float:
         """The realised value; on a grid the short decimal, 0.15 for 0.15000000000000002."""
         if self.step is None:

@@ -203,7 +203,7 @@ class _Checker:
 
     def _describe(self, name: str) -> str:
         parameter = self._space.parameters[name]
-        if isinstance(parameter, FloatParameter) and parameter.step is None:
+        if isinstance(parameter, FloatParameter) and not parameter.is_finite:
             return "values of a parameter that has a step or choices"
         if isinstance(parameter, MultipleParameter | DivisorParameter):
             return f"what {name!r} derives from {parameter.of!r}"
@@ -211,7 +211,7 @@ class _Checker:
 
     def _can_take(self, name: str, value: object) -> bool:
         parameter = self._space.parameters[name]
-        if isinstance(parameter, FloatParameter) and parameter.step is None:
+        if isinstance(parameter, FloatParameter) and not parameter.is_finite:
             return False  # one value of a continuum is drawn with probability zero
         if not isinstance(parameter, MultipleParameter | DivisorParameter):
             return parameter.invert(value, None) is not None

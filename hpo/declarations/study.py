@@ -49,7 +49,7 @@ class SuccessiveHalvingSettings(Settings):
     min_early_stopping_rate: int = Field(default=0, ge=0, le=30)
     """Rungs left out at the start."""
     bootstrap_count: int = Field(default=0, ge=0, le=100_000)
-    """Trials that must reach a rung before any is stopped there."""
+    """Trials that must reach a rung before one may go on from it; Optuna stops those before."""
 
 
 class HyperbandSettings(Settings):
@@ -63,7 +63,7 @@ class HyperbandSettings(Settings):
     reduction_factor: int = Field(default=3, ge=2, le=1_000)
     """One in so many goes on at a rung, and the next rung is so many times further."""
     bootstrap_count: int = Field(default=0, ge=0, le=100_000)
-    """Trials that must reach a rung before any is stopped there."""
+    """Trials that must reach a rung before one may go on from it; Optuna stops those before."""
 
 
 class MedianSettings(Settings):

@@ -178,7 +178,7 @@ class _Loader:
         sampler = read_model(model, table, where=self._origin.of, at=("sampler",))
         if isinstance(sampler, BruteForceSettings):
             for name, parameter in space.parameters.items():
-                if isinstance(parameter, FloatParameter) and parameter.step is None:
+                if isinstance(parameter, FloatParameter) and not parameter.is_finite:
                     raise DeclarationError(
                         f"brute_force needs a finite search space, and {name!r} is continuous",
                         where=self._origin.of(("sampler", "name")),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.declarations.errors import DeclarationError
+from hpo.declarations.errors import DeclarationError, did_you_mean
 from hpo.declarations.files import (
     Kind,
     declared_files,
@@ -20,6 +20,8 @@ from hpo.declarations.files import (
 )
 from hpo.declarations.space_file import read_space
 from hpo.declarations.study_file import load_study
+
+_TOP_KEYS = {"task", "trials", "search_space", "parameters", "settings"}
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ def _files(path: str | None) -> Iterator[Path]:
             where="validate",
             got=path,
             allowed=", ".join(names),
+            way_out=did_you_mean(path, names),
         )
 
 
 def _files_below(folder: Path) -> list[Path]:
-    places = (folder, folder / "search_spaces", folder / "studies")
-    files = [file for place in places for file in toml_files(place)]
+    files = [file for file in toml_files(folder) if _is_declaration(file)]
+    files += [file for name in ("search_spaces", "studies") for file in toml_files(folder / name)]
     if not files:
         raise DeclarationError(
             "no studies or search spaces here",
@@ -84,6 +87,14 @@ def _files_below(folder: Path) -> list[Path]:
             allowed="TOML files in it, or in its folders studies and search_spaces",
         )
     return files
+
+
+def _is_declaration(path: Path) -> bool:
+    """Whether a file of an unnamed folder is meant for us; a pyproject.toml is not."""
+    try:
+        return not read_toml(path).keys().isdisjoint(_TOP_KEYS)
+    except DeclarationError:
+        return True
 
 
 def _check(path: Path) -> Checked:
