@@ -43,10 +43,12 @@ TINY_STAGE_A = {"protocol.pretrain_steps": 2}
 
 WITHOUT_STAGE_A = "depth_sweep"
 
+
 def _blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page that are marked with a language."""
+    """The fenced blocks of a page that are marked with a language; "" for those without a mark."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [block for mark, block in fenced if mark == language]
 
 
 def _tiny_settings(study: str) -> dict[str, Any]:
@@ -173,9 +175,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_stands_in_a_block_that_runs(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    unmarked = re.findall(r"^```\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    lines = {line for block in unmarked for line in block.strip().split("\n")}
+    lines = {line for block in _blocks(page, "") for line in block.strip().split("\n")}
     assert not {line for line in lines if line.startswith(("hpo ", "make ", "python "))}
 
 
