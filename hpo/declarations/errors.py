@@ -64,7 +64,9 @@ def _shortened(value: object) -> object:
 
 def did_you_mean(name: object, names: Iterable[str]) -> str | None:
     """The way out for a mistyped name; `None` when nothing valid resembles it."""
-    near = difflib.get_close_matches(str(name), list(names), n=1)
+    if not isinstance(name, str):
+        return None
+    near = difflib.get_close_matches(name, list(names), n=1)
     return f"Did you mean {near[0]!r}?" if near else None
 
 

@@ -70,7 +70,7 @@ def find_file(kind: Kind, name_or_path: str, *, where: str, beside: Path | None 
     Raises: DeclarationError if there is none, naming those that there are.
     """
     if is_path(name_or_path):
-        path = (beside or Path()) / Path(name_or_path).expanduser()
+        path = (beside or Path()) / expand_home(name_or_path)
         if not _is_there(path):
             raise _not_found(kind, path.name.removesuffix(".toml"), path, where=where)
         return path
@@ -87,10 +87,26 @@ def find_file(kind: Kind, name_or_path: str, *, where: str, beside: Path | None 
     return names[name_or_path]
 
 
+def expand_home(text: str) -> Path:
+    """A path in which `~` is the home folder; as it is where nobody's home is meant."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user
+        return Path(text)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; one that cannot be looked at does not."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name too long, a folder that may not be entered, a NUL
+        return False
+
+
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name too long, a folder that may not be entered, a NUL
+    except (OSError, ValueError):
         return False
 
 

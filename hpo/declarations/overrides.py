@@ -20,8 +20,13 @@ class Override:
 
     path: tuple[str, ...]
     value: Any
-    option: str
-    """As it was given, `--set trials=5`; messages point to it."""
+    given: str
+    """As it was given, `--set trials=5`."""
+
+    @property
+    def option(self) -> str:
+        """What messages point to: as it was given, cut where it is long."""
+        return self.given if len(self.given) <= 80 else self.given[:80] + "..."
 
 
 @dataclass(frozen=True)

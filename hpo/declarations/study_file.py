@@ -13,7 +13,16 @@ from core.settings import Settings
 from core.task import TaskSpec
 from hpo.declarations.assembly import check_point, check_points
 from hpo.declarations.errors import DeclarationError, did_you_mean, read_model
-from hpo.declarations.files import check_name, declared_files, find_file, is_path, label, read_toml
+from hpo.declarations.files import (
+    check_name,
+    declared_files,
+    expand_home,
+    find_file,
+    is_folder,
+    is_path,
+    label,
+    read_toml,
+)
 from hpo.declarations.overrides import Origin, Override, apply_overrides, parse_override
 from hpo.declarations.parameters import FloatParameter
 from hpo.declarations.points import read_point
@@ -157,8 +166,8 @@ class _Loader:
                 raise DeclarationError("is empty", key="data.source", where=where)
             if source not in self.spec.sources:
                 given = where != self._origin.file
-                folder = (Path() if given else self._path.parent) / Path(source).expanduser()
-                if given and not _is_folder(folder):
+                folder = (Path() if given else self._path.parent) / expand_home(source)
+                if "\0" in source or (given and not is_folder(folder)):
                     raise self._no_folder(source, where)
                 table = {**table, "source": str(folder.resolve())}
         return read_model(self.spec.data, table, where=self._origin.of, at=("data",))
@@ -225,10 +234,3 @@ class _Loader:
             raise DeclarationError(str(error), where=where) from None
         space = label(study.space.path)
         check_points(study.space, self.spec, study.protocol, where=f"{where}, {space}")
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False

@@ -11,6 +11,7 @@ from hpo.declarations.files import (
     Kind,
     declared_files,
     find_file,
+    is_folder,
     is_path,
     is_search_space,
     label,
@@ -62,7 +63,7 @@ def _files(path: str | None) -> Iterator[Path]:
         yield declared_files("study")[path]
     elif not is_path(path) and path in declared_files("search space"):
         yield declared_files("search space")[path]
-    elif Path(path).is_dir():
+    elif is_folder(Path(path)):
         yield from _files_below(Path(path))
     elif is_path(path):
         yield find_file("study", path, where="validate")

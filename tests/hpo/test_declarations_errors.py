@@ -431,6 +431,14 @@ STUDIES = {
         STUDY + '[data]\nsorce = "pocket"',
         "study.toml: unknown key 'sorce' in [data]. Did you mean 'source'?",
     ),
+    "a folder name with a NUL": (
+        STUDY + '[data]\nsource = "a\\u0000"',
+        "study.toml: no such folder, got 'a\\x00'.",
+    ),
+    "a pruner of thousands of digits": (
+        STUDY + "[pruner]\nname = 0x" + "f" * 9999,
+        "study.toml: unknown pruner, got a number of thousands of digits. Allowed: successive_",
+    ),
     "empty folder name": (STUDY + '[data]\nsource = " "', "study.toml: data.source is empty."),
     "unknown sampler": (
         STUDY + '[sampler]\nname = "randm"',
@@ -568,6 +576,7 @@ OVERRIDES = {
         "Did you mean 'pocket'?",
     ),
     "more than a value": ("trials=3\nseed=4", "trials must be a whole number, got '3\\nseed=4'."),
+    "a long folder name": ("data.source=" + "x" * 5000, "no such folder, got 'xxx"),
     "a table": ("trials={x=1}", "trials must be a whole number, got {'x': 1}."),
 }
 
@@ -616,6 +625,10 @@ PLACES = {
     "a folder": ("folder.toml", r"^folder\.toml: this is a folder, not a TOML file\.$"),
     "a way up": ("..", r"^--study: not a name, got '\.\.'\."),
     "a NUL": ("a\0b.toml", r"^--study: no such file, got 'a\\x00b\.toml'\."),
+    "nobody's home": (
+        "~nobody-here/x.toml",
+        r"^--study: no such file, got '~nobody-here/x\.toml'",
+    ),
     "a long name": ("x" * 5000 + ".toml", r"^--study: no such file, got 'xxxx"),
     "invalid UTF-8": ("latin.toml", r"^latin\.toml: invalid UTF-8 at byte 18, line 2\.$"),
     "empty": ("", r"^--study: not a name, got ''\."),
