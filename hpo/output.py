@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpo.analysis.formats import ScoreFormat, duration, value_text
+from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hpo.declarations import Declared
+    from hpo.reading import StudySummary
     from hpo.records import StudyRecord, TestReading, TrialRecord
 
 
@@ -199,11 +201,27 @@ def _files(trial: TrialRecord) -> Table:
     return table
 
 
-def listing(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of plain rows."""
-    table = _table(*columns)
-    for row in rows:
-        _add_row(table, *row)
+def studies_table(declared: Sequence[Declared], summaries: Sequence[StudySummary]) -> Table:
+    """All studies by name, the declared and those that were run."""
+    told, run = {one.name: one for one in declared}, {one.name: one for one in summaries}
+    table = _table("study", "state", "trials", "best", "time", "description")
+    for name in sorted(told.keys() | run.keys()):
+        description = told[name].problem or told[name].description if name in told else ""
+        found = run.get(name)
+        if found is None:
+            state = "declared" if not told[name].problem else "cannot be read"
+            _add_row(table, name, state, "", "", "", description)
+            continue
+        best = ScoreFormat(found.metric, decimals_for([found.best])).named(found.best)
+        _add_row(
+            table,
+            name,
+            found.state,
+            f"{found.finished}/{found.total}",
+            best if found.best is not None else MISSING,
+            duration(found.elapsed_s),
+            description,
+        )
     return table
 
 

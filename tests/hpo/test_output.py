@@ -10,46 +10,15 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from core.task import Grid, Metric
+from core.task import Metric
 from hpo.output import short_parameters, standing, study_page, study_result, trial_page, visible
-from hpo.records import StudyRecord, TrialRecord
 from hpo.records import TestReading as Reading  # pytest collects what begins with Test
+from hpo.records import TrialRecord
+from tests.hpo.made_records import record, trial
 
-BLEU = Metric("BLEU", "", "maximize", 0.0)
 NMSE = Metric("NMSE", "dB", "minimize", 0.0)
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
 EVIL = "\x1b[31mred\x07 [bold]loud[/bold] :smile:\nnext\u202eline"
-
-
-def trial(number: int, state: str = "complete", value: float | None = 1.0, **more: Any) -> Any:
-    given: dict[str, Any] = {
-        "reason": "",
-        "parameters": {"model.num_layers": number + 2, "finetune.learning_rate": 3e-4},
-        "curve": {} if value is None else {20: value / 2, 40: value},
-        "folder": Path("runs/x/trials") / f"{number:04d}",
-        "started": None,
-        "ended": None,
-        "attempts": 1,
-    }
-    return TrialRecord(number, state, value, **(given | more))
-
-
-def record(*trials: TrialRecord, metric: Metric = BLEU, **more: Any) -> StudyRecord:
-    given: dict[str, Any] = {
-        "name": "depth_sweep",
-        "task": "translation",
-        "grid": Grid((("pretrain", 20), ("finetune", 40)), 20),
-        "folder": Path("runs/x"),
-        "declaration": {},
-        "facts": {},
-        "readings": (),
-        "elapsed_s": 83.0,
-        "total": 5,
-        "is_owned": False,
-        "final_line": "FINAL_TEST_BLEU",
-        "optuna_study": None,
-    }
-    return StudyRecord(metric=metric, trials=trials, **(given | more))
 
 
 def printed(parts: Any, width: int = 100) -> str:

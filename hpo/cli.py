@@ -1,0 +1,180 @@
+"""The command: parses, dispatches, prints, and says by its exit code how it went."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from core.errors import UserError
+from hpo.arguments import DEFAULT_RUNS_DIR, CommandError, read_arguments
+
+if TYPE_CHECKING:
+    import argparse
+
+    from hpo.output import Printer
+    from hpo.records import StudyRecord
+
+LOOPBACK = "127.0.0.1"
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command; returns 0 done, 1 the run failed, 2 the user's mistake, 130 interrupted.
+
+    A `UserError` is printed as one line; any other exception is a bug and keeps its traceback.
+    """
+    try:
+        arguments = read_arguments(argv)
+        from hpo.output import Printer
+
+        return _COMMANDS[arguments.command](arguments, Printer())
+    except UserError as error:
+        _complain(str(error))
+        return MISTAKE
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+
+
+def _complain(line: str) -> None:
+    """Prints one line on standard error, with what could act on a terminal spelled out."""
+    from hpo.output import visible
+
+    print(f"hpo: {visible(line)}", file=sys.stderr)
+
+
+def _run(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.declarations import load_study
+    from hpo.launch import RunOptions, launch
+    from hpo.output import standing, study_result
+    from hpo.view import choose_view
+
+    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
+    study = load_study(
+        arguments.study,
+        overrides=[*arguments.overrides, *seed],
+        data=arguments.data,
+        name=arguments.name,
+    )
+    options = RunOptions(
+        trials=arguments.trials,
+        time_limit_s=arguments.time_limit,
+        jobs=arguments.jobs,
+        runs_dir=arguments.runs_dir,
+        storage=arguments.storage,
+        again=arguments.again,
+    )
+    with choose_view(study.spec.metric, out) as observe:
+        result = launch(study, options, observe)
+    record = result.record
+    out.show(standing(record), *study_result(record))
+    if any(trial.is_finished for trial in record.trials):
+        from hpo.analysis.report import write_report
+
+        out.say(f"Report: {write_report(record)}")
+    place = shlex.join(_place(arguments))
+    out.say(f"All trials: {arguments.prog} show {record.name} {place}".rstrip())
+    out.say(f"In a browser: {arguments.prog} dashboard {place}".rstrip())
+    if result.interrupted:
+        _complain("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    if result.failure is not None or record.best is None:
+        _complain(f"the run failed: {result.failure or 'no trial is complete'}")
+        return FAILED
+    return DONE
+
+
+def _place(arguments: argparse.Namespace) -> list[str]:
+    """The options that lead other commands to the same files, without a password."""
+    place = []
+    if arguments.runs_dir != DEFAULT_RUNS_DIR:
+        place += ["--runs-dir", str(arguments.runs_dir)]
+    if arguments.storage is not None:
+        place += ["--storage", arguments.storage]
+    return place
+
+
+def _studies(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.declarations import declared_studies
+    from hpo.output import studies_table
+    from hpo.reading import list_studies
+
+    summaries = list_studies(arguments.storage, arguments.runs_dir)
+    out.show(studies_table(declared_studies(), summaries))
+    return DONE
+
+
+def _show(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.output import study_page, trial_page
+
+    record = _read(arguments)
+    if arguments.trial is None:
+        out.show(*study_page(record))
+        return DONE
+    page = trial_page(record, arguments.trial)
+    if page is None:
+        raise CommandError(
+            f"{record.name} has no trial {arguments.trial}",
+            way_out=f"See `{arguments.prog} show {record.name}`.",
+        )
+    out.show(*page)
+    return DONE
+
+
+def _report(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.analysis.report import write_report
+
+    out.say(write_report(_read(arguments)))
+    return DONE
+
+
+def _read(arguments: argparse.Namespace) -> StudyRecord:
+    from hpo.reading import read_study
+
+    return read_study(arguments.storage, arguments.study, arguments.runs_dir)
+
+
+def _validate(arguments: argparse.Namespace, out: Printer) -> int:
+    """Prints a line a file, the problems on standard error."""
+    from hpo.declarations import validate_path
+
+    checked = validate_path(arguments.path)
+    for file in checked:
+        if file.problem is None:
+            out.say(f"{file.kind} {file.name}: {file.summary}")
+        else:
+            _complain(str(file.problem))
+    return MISTAKE if any(file.problem for file in checked) else DONE
+
+
+def _clean(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.cleaning import clean
+
+    folders, freed = clean(arguments.storage, arguments.study, arguments.runs_dir)
+    out.say(f"{arguments.study}: {folders} folders deleted, {freed / 2**20:.1f} MiB freed")
+    return DONE
+
+
+def _dashboard(arguments: argparse.Namespace, out: Printer) -> int:
+    """Serves the dashboard on this machine's own address until Ctrl-C."""
+    from optuna_dashboard import run_server
+
+    from hpo.storage import locate, open_for_reading
+
+    storage = open_for_reading(locate(arguments.storage, arguments.runs_dir))
+    out.say(f"http://{LOOPBACK}:{arguments.port} until Ctrl-C")
+    run_server(storage, host=LOOPBACK, port=arguments.port)
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
+    "run": _run,
+    "studies": _studies,
+    "show": _show,
+    "report": _report,
+    "validate": _validate,
+    "clean": _clean,
+    "dashboard": _dashboard,
+}

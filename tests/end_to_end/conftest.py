@@ -1,0 +1,19 @@
+"""One tiny study, run once for all tests that only look at it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.command import TINY, hpo
+
+
+@pytest.fixture(scope="session")
+def tiny_study(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder in which `depth_sweep` was run with a tiny budget, and how that went."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return folder, hpo("run", *TINY, cwd=folder)

@@ -1,0 +1,188 @@
+"""`depth_sweep` with a tiny budget: run, looked at, interrupted, killed, gone on with."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.command import ROOT, SLOW, TINY, Running, environment, hpo
+
+Study = tuple[Path, subprocess.CompletedProcess[str]]
+FINAL = re.compile(r"^FINAL_TEST_BLEU = \d+\.\d\d \([^()]*version:[^()]*\)$", re.MULTILINE)
+READING = (["studies"], ["show", "depth_sweep"], ["show", "depth_sweep", "1"], ["validate"])
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running("run", *SLOW, cwd=tmp_path)
+    yield made
+    made.end()
+
+
+def scores(folder: Path) -> dict[str, str]:
+    """Every evaluation of every trial but the seconds it took, by trial."""
+    files = sorted((folder / "runs" / "depth_sweep" / "trials").glob("*/evaluations.jsonl"))
+    return {
+        file.parent.name: re.sub(r'"elapsed_s": *[0-9.e-]+', "", file.read_text("utf-8"))
+        for file in files
+    }
+
+
+def test_it_ends_with_the_best_configuration_the_test_score_and_a_report(
+    tiny_study: Study,
+) -> None:
+    folder, done = tiny_study
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(FINAL.findall(done.stdout)) == 1
+    assert "best configuration" in done.stdout
+    assert "Best score on validation: " in done.stdout
+    report = re.search(r"^Report: (.*)$", done.stdout, re.MULTILINE)
+    assert report is not None
+    assert (folder / report[1]).read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_it_prints_plain_lines_and_nothing_twice(tiny_study: Study) -> None:
+    _, done = tiny_study
+    lines = [line for line in done.stdout.split("\n") if line.strip()]
+    assert len(lines) == len(set(lines))
+    assert "\x1b" not in done.stdout
+    for line in ("depth_sweep: 2 trials", "trial 0 started: ", "trial 1 complete at step 20, "):
+        assert sum(one.startswith(line) for one in lines) == 1, done.stdout
+
+
+def test_asked_for_no_more_it_prints_its_result_and_is_done(tiny_study: Study) -> None:
+    folder, first = tiny_study
+    before = scores(folder)
+    again = hpo("run", *TINY, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert FINAL.findall(again.stdout) == FINAL.findall(first.stdout)
+    assert "started" not in again.stdout
+    assert scores(folder) == before
+
+
+def test_a_changed_protocol_is_refused_naming_the_key(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    done = hpo("run", *TINY, "--set", "protocol.batch_size=37", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "protocol.batch_size" in done.stderr
+    assert "--name" in done.stderr
+
+
+@pytest.mark.parametrize("words", READING)
+def test_commands_that_only_look_do_so_without_torch(tiny_study: Study, words: list[str]) -> None:
+    folder, _ = tiny_study
+    program = (
+        "import sys; from hpo.cli import main; code = main(sys.argv[1:])\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_show_lists_the_trials_and_then_one(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    study = hpo("show", "depth_sweep", cwd=folder).stdout
+    assert "depth_sweep: 2 of 2 trials finished (2 complete)" in study
+    assert "num_layers=3 norm=pre" in study
+    assert FINAL.search(study)
+    trial = hpo("show", "depth_sweep", "1", cwd=folder).stdout
+    for part in ("trial 1: complete", "model.num_layers", "verdict", "telemetry.parquet"):
+        assert part in trial
+
+
+def test_studies_lists_what_was_run_beside_what_is_declared(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    rows = hpo("studies", cwd=folder).stdout.split("\n")
+    assert any(re.match(r"depth_sweep +finished +2/2 ", row) for row in rows), rows
+    assert any(re.match(r"quickstart +declared ", row) for row in rows), rows
+
+
+def test_report_and_clean_work_on_a_finished_study(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    done = hpo("report", "depth_sweep", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / done.stdout.strip()).is_file()
+    cleaned = hpo("clean", "depth_sweep", cwd=folder)
+    assert cleaned.returncode == 0, cleaned.stderr
+    shown = hpo("show", "depth_sweep", cwd=folder)
+    assert "2 of 2 trials finished" in shown.stdout
+
+
+def test_a_trial_that_is_not_there_is_a_mistake(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    done = hpo("show", "depth_sweep", "7", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hpo: depth_sweep has no trial 7. See `")
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
+    running: Running, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    running.wait_for("step 10:")
+    running.press_ctrl_c()
+    assert running.wait() == 130, running.errors.read_text("utf-8")
+    assert running.survivors() == []
+    assert running.errors.read_text("utf-8").count("\n") == 1, "one line, no traceback"
+    resumed = hpo("run", *SLOW, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "depth_sweep: 0 of 2 trials done, going on" in resumed.stdout
+    assert FINAL.search(resumed.stdout)
+    straight = tmp_path_factory.mktemp("straight")
+    assert hpo("run", *SLOW, cwd=straight).returncode == 0
+    assert scores(tmp_path) == scores(straight), "resumed differs from uninterrupted"
+
+
+@pytest.mark.slow
+def test_after_kill_9_the_next_run_goes_on(running: Running, tmp_path: Path) -> None:
+    running.wait_for("step 10:")
+    running.kill()
+    assert running.survivors() == [], "a worker outlived its driver"
+    resumed = hpo("run", *SLOW, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert FINAL.search(resumed.stdout)
+    shown = hpo("show", "depth_sweep", cwd=tmp_path).stdout
+    assert "depth_sweep: 2 of 2 trials finished (2 complete)" in shown
+
+
+@pytest.mark.slow
+def test_a_second_driver_is_refused_while_the_first_one_runs(
+    running: Running, tmp_path: Path
+) -> None:
+    running.wait_for("trial 0 started")
+    second = hpo("run", *SLOW, cwd=tmp_path)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    assert str(running.process.pid) in second.stderr
+    assert "running now" in hpo("show", "depth_sweep", cwd=tmp_path).stdout
+    running.press_ctrl_c()
+    assert running.wait() == 130
+
+
+def test_two_jobs_share_the_budget(tmp_path: Path) -> None:
+    done = hpo("run", *TINY, "--trials=3", "--jobs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "depth_sweep: 3 trials, 2 at the same time" in done.stdout
+    assert len(re.findall(r"^trial \d started", done.stdout, re.MULTILINE)) == 3
+    assert FINAL.search(done.stdout)
+
+
+def test_the_repository_is_left_as_it_was(tiny_study: Study) -> None:
+    assert tiny_study[1].returncode == 0
+    assert not (ROOT / "tests" / "runs").exists()
