@@ -30,6 +30,8 @@ class Metric:
     direction: Literal["maximize", "minimize"]
     floor: float
     """The value of a model that has learned nothing; a metric back at it has collapsed."""
+    clear_gain: float = 5.0
+    """Distance from the floor that only a model which has learned reaches."""
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether `value` beats `than`, strictly."""
@@ -278,5 +280,7 @@ class TaskSpec:
     """(config, placement, cache folder) -> Task."""
     sources: tuple[str, ...] = ()
     """Values of `data.source` with a meaning of their own; any other is a folder."""
+    count_weights: Callable[[Mapping[str, Any], Any], int] | None = None
+    """(groups, protocol) -> about how many weights the model has, to estimate its room on disk."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

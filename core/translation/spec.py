@@ -37,6 +37,14 @@ def _check(groups: Mapping[str, Any], protocol: TranslationProtocol) -> None:
         )
 
 
+def _count_weights(groups: Mapping[str, Any], protocol: TranslationProtocol) -> int:
+    """Embedding and matrices; norms and biases are a hundredth of them."""
+    model: ModelSettings = groups["model"]
+    # Encoder and decoder layers together: three attentions of four matrices, two feed-forwards.
+    layer = 12 * model.d_model**2 + 4 * model.d_model * model.d_ff
+    return protocol.vocab_size * model.d_model + model.num_layers * layer
+
+
 def _prepare(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> Facts:
     from core.translation.corpus import prepare
 
@@ -61,5 +69,6 @@ SPEC = TaskSpec(
     prepare=_prepare,
     build=_build,
     sources=("pocket", "hub"),
+    count_weights=_count_weights,
     final_line="FINAL_TEST_BLEU",
 )

@@ -1,0 +1,54 @@
+"""What an outcome, or a worker's breakdown, is told to Optuna as."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from core.task import Metric, Outcome, OutcomeState
+from hpo.slots import WorkerError
+
+_TROUBLES = {OutcomeState.DIVERGED: "diverged", OutcomeState.COLLAPSED: "collapsed"}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial is recorded."""
+
+    state: Literal["complete", "pruned", "failed"]
+    """Samplers learn from complete and pruned trials and do not see failed ones."""
+    value: float | None
+    outcome: str
+    """The outcome's name, or what broke: `completed`, `diverged`, `memory`, `died`, ..."""
+    reason: str
+    """One line for people; empty for a complete trial."""
+    constraint: str | None = None
+    """Name of the constraint that the configuration violates; `None` where it is feasible."""
+
+
+def ending_of(outcome: Outcome, metric: Metric) -> Ending:
+    """The ending of a run that came to an outcome other than a pause."""
+    trouble = _TROUBLES.get(outcome.state)
+    if trouble is None and outcome.state is OutcomeState.COMPLETED:
+        if outcome.value is not None and math.isfinite(outcome.value):
+            return Ending("complete", outcome.value, outcome.state.value, "")
+        trouble = "diverged"  # Optuna would take an infinite value for the best
+    if trouble is not None:
+        reason = outcome.reason or f"{metric.name} is {outcome.value}"
+        return Ending("pruned", outcome.value, trouble, f"{trouble}: {reason}", trouble)
+    assert outcome.state is OutcomeState.STOPPED, outcome.state
+    score = "" if outcome.value is None else f" with {metric.name} {outcome.value:.4g}"
+    return Ending(
+        "pruned", outcome.value, outcome.state.value, f"pruned at step {outcome.step}{score}"
+    )
+
+
+def ending_of_fault(fault: WorkerError) -> Ending:
+    """The ending of a trial whose every attempt broke down.
+
+    A model too large for the memory will be so every time, which a sampler should know.
+    """
+    if fault.kind == "memory":
+        return Ending("pruned", None, fault.kind, f"out of memory: {fault.reason}", fault.kind)
+    return Ending("failed", None, fault.kind, fault.reason)

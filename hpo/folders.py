@@ -1,0 +1,71 @@
+"""The folders of a runs directory: where a study's files lie, and how they are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.atomic import replace_json
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """One study's files below the runs directory."""
+
+    runs: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.runs / self.name
+
+    @property
+    def cache(self) -> Path:
+        """Tokenizers and stage A results, shared by all studies of a runs directory."""
+        return self.runs / ".cache"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "driver.lock"
+
+    @property
+    def declaration(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    def trial(self, number: int) -> Path:
+        return self.trials / f"{number:04d}"
+
+
+def make_private(folder: Path) -> Path:
+    """Creates `folder`, and what is missing above it, readable by its owner only; returns it."""
+    missing = []
+    step = folder
+    while not step.exists():
+        missing.append(step)
+        step = step.parent
+    for step in reversed(missing):
+        step.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON, whole or not at all; NaN and infinities become null."""
+    replace_json(path, finite(value))
+
+
+def finite(value: Any) -> Any:
+    """`value` with every float that JSON has no word for replaced by `None`."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

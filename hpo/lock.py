@@ -1,0 +1,95 @@
+"""One driver a study: the operating system's lock, and beside it who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from core.errors import UserError
+from hpo.folders import make_private, write_json
+
+PATIENCE_S = 1.0
+"""How long an owner-to-be waits. A reader that looks whether a study is owned holds the lock for
+an instant (see `is_held`), which must not turn a driver away."""
+
+
+class StudyOwnedError(UserError):
+    """A second driver wanted a study that a living one owns."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that owns a study; written for the message that turns the next one away."""
+
+    host: str
+    pid: int
+    since: str
+    """UTC, ISO 8601, to the second."""
+
+    @classmethod
+    def myself(cls) -> Owner:
+        return cls(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat("T", "seconds"))
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+@contextlib.contextmanager
+def own(path: Path, study: str) -> Iterator[None]:
+    """Holds the lock at `path` for the study called `study`.
+
+    The operating system lets go of it when the process ends, however it ends; the file stays.
+    Raises: StudyOwnedError, naming the owner, if another process or thread holds it.
+    """
+    make_private(path.parent)
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=PATIENCE_S, poll_interval=0.02)
+    except Timeout:
+        raise StudyOwnedError(
+            f"study {study!r} is being run by {_owner_of(path) or 'another process'}",
+            way_out="Wait for it, stop it with Ctrl-C, or run the declaration with --name NEW.",
+        ) from None
+    try:
+        write_json(_beside(path), asdict(Owner.myself()))
+        yield
+    finally:
+        _beside(path).unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock at `path`; creates nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two readers do not take each other for the owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".owner.json")
+
+
+def _owner_of(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(_beside(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        # The owner holds the lock but has not written its name yet, or is just leaving.
+        return None

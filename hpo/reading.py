@@ -1,0 +1,183 @@
+"""Studies as people see them, read from the storage without disturbing who writes it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import UserError
+from core.registry import find_task
+from core.task import Grid, Metric
+from hpo import attributes, trials
+from hpo.folders import StudyFolder
+from hpo.ledger import read_ledger
+from hpo.lock import is_held
+from hpo.records import StudyRecord, TrialRecord
+from hpo.roster import STATE_NAMES
+from hpo.storage import Database, close, locate, open_for_reading, telling
+
+
+class UnknownStudyError(UserError):
+    """No study of that name has been run here."""
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One line about a study that was run."""
+
+    name: str
+    state: str
+    """`running`, `finished` or `interrupted`."""
+    finished: int
+    total: int
+    best: float | None
+    best_trial: int | None
+    metric: Metric
+    elapsed_s: float
+
+
+def read_study(storage_url: str | None, name: str, runs_dir: Path) -> StudyRecord:
+    """All that is known of the study called `name`; `storage_url` `None` means the default one.
+
+    The record's Optuna study is a copy in memory, as it stood at one moment.
+
+    Raises: UnknownStudyError if there is none, naming those that there are; StorageError.
+    """
+    runs = runs_dir.expanduser().resolve()
+    database = locate(storage_url, runs)
+    with _reading(database) as storage:
+        names = optuna.get_all_study_names(storage)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise UnknownStudyError(
+                f"no study {name!r} has been run here",
+                where=str(database.path),
+                allowed=", ".join(sorted(names)) or "none yet",
+                way_out=f"Did you mean {near[0]!r}?" if near else None,
+            )
+        return _record_of(
+            _detach(optuna.load_study(study_name=name, storage=storage)), database, runs
+        )
+
+
+def list_studies(storage_url: str | None, runs_dir: Path) -> list[StudySummary]:
+    """The studies that were run, by name; none where there is no database yet."""
+    runs = runs_dir.expanduser().resolve()
+    database = locate(storage_url, runs)
+    if not database.exists:
+        return []
+    with _reading(database) as storage:
+        found = [
+            optuna.load_study(study_name=name, storage=storage)
+            for name in sorted(optuna.get_all_study_names(storage))
+        ]
+        return [_summary_of(study, database, runs) for study in found if _is_ours(study)]
+
+
+@contextmanager
+def _reading(database: Database) -> Iterator[RDBStorage]:
+    storage = open_for_reading(database)
+    try:
+        with telling(database):
+            yield storage
+    finally:
+        close(storage)
+
+
+def _is_ours(study: optuna.Study) -> bool:
+    return attributes.IDENTITY in study.user_attrs
+
+
+def _detach(study: optuna.Study) -> optuna.Study:
+    """A copy in memory, which no connection keeps open and nothing changes."""
+    copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
+    for key, value in study.user_attrs.items():
+        copy.set_user_attr(key, value)
+    copy.add_trials(study.get_trials(deepcopy=False))
+    return copy
+
+
+def _summary_of(study: optuna.Study, database: Database, runs: Path) -> StudySummary:
+    record = _record_of(study, database, runs)
+    finished = sum(trial.is_finished for trial in record.trials)
+    is_done = finished >= record.total or bool(study.user_attrs.get(attributes.EXHAUSTED))
+    state = "running" if record.is_owned else "finished" if is_done else "interrupted"
+    best = record.best
+    return StudySummary(
+        name=record.name,
+        state=state,
+        finished=finished,
+        total=record.total,
+        best=best.value if best else None,
+        best_trial=best.number if best else None,
+        metric=record.metric,
+        elapsed_s=record.elapsed_s,
+    )
+
+
+def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyRecord:
+    own: Mapping[str, Any] = study.user_attrs
+    if not _is_ours(study):
+        raise UnknownStudyError(
+            "it was not made by this program",
+            where=f"study {study.study_name!r} in {database.path}",
+            way_out="Look at it with `dashboard`.",
+        )
+    declaration = own[attributes.DECLARATION]
+    spec = find_task(declaration["task"])
+    folder = StudyFolder(runs, study.study_name)
+    is_owned = is_held(database.lock_of(study.study_name))
+    grid = own[attributes.GRID]
+    order = list(declaration["search_space"]["parameters"])
+    return StudyRecord(
+        name=study.study_name,
+        task=spec.name,
+        metric=spec.metric,
+        grid=Grid(tuple((name, steps) for name, steps in grid["stages"]), grid["eval_every"]),
+        folder=folder.path,
+        declaration=declaration,
+        facts=own.get(attributes.FACTS, {}),
+        trials=tuple(
+            _trial_of(trial, folder, order, is_owned=is_owned)
+            for trial in study.get_trials(deepcopy=False)
+        ),
+        readings=read_ledger(folder.path),
+        elapsed_s=own.get(attributes.ELAPSED_S, 0.0),
+        total=own[attributes.TOTAL],
+        is_owned=is_owned,
+        final_line=spec.final_line,
+        optuna_study=study,
+    )
+
+
+def _trial_of(
+    trial: FrozenTrial, folder: StudyFolder, order: list[str], *, is_owned: bool
+) -> TrialRecord:
+    own = trial.user_attrs
+    state = STATE_NAMES[trial.state]
+    if trial.state == TrialState.RUNNING and not is_owned:
+        state = "interrupted"
+    started = own.get(trials.FIRST_STARTED)
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        value=trial.value,
+        reason=own.get("reason", ""),
+        parameters={name: own[name] for name in order if name in own},
+        curve=dict(sorted(trial.intermediate_values.items())),
+        folder=folder.trial(trial.number),
+        started=datetime.fromisoformat(started) if started else trial.datetime_start,
+        ended=trial.datetime_complete,
+        attempts=own.get("attempt", 0),
+        health=own.get("health", {}),
+        cost=own.get("cost", {}),
+    )

@@ -1,0 +1,265 @@
+"""The trials of a running study, created, taken up, reported and told, in storage and folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from core.settings import RunConfig, canonical_json
+from core.task import Evaluation, Facts, Outcome
+from hpo import trials
+from hpo.declarations import Study
+from hpo.disk import Finished, best_first, tidy
+from hpo.endings import Ending
+from hpo.folders import StudyFolder, finite, make_private, write_json
+from hpo.records import SCHEMA_VERSION
+from hpo.samplers import build_sampler, count_points
+from hpo.sampling import build_config, drawn_values, suggest
+
+ENQUEUED = "enqueued"
+"""The point that a trial was created for, as canonical JSON."""
+STATE_NAMES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "paused",
+}
+
+
+@dataclass
+class Entry:
+    """A trial that is being run."""
+
+    trial: Trial
+    realised: Mapping[str, Any]
+    attempt: int
+    config: RunConfig
+    folder: Path
+    settled_step: int
+    """Up to here every evaluation has been judged and the verdict obeyed."""
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
+
+
+class Roster:
+    """The one writer of a study's trials. Not thread-safe: the driver's lock guards it."""
+
+    def __init__(
+        self,
+        study: Study,
+        facts: Facts,
+        optuna_study: optuna.Study,
+        folder: StudyFolder,
+        pruner: BasePruner,
+    ) -> None:
+        self._study = study
+        self._facts = facts
+        self._optuna = optuna_study
+        self._folder = folder
+        self._pruner = pruner
+        self._finished = {
+            trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
+        }
+        tried = {trial.user_attrs.get(ENQUEUED) for trial in self._all()}
+        self._points = [
+            point for point in study.enqueue if canonical_json(dict(point)) not in tried
+        ]
+        self.is_exhausted = False
+        """Whether the sampler has said that no point is left."""
+
+    # What there is
+
+    @property
+    def finished(self) -> int:
+        """How many trials count against the budget."""
+        return len(self._finished)
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Number and value of the best complete trial; `None` without one."""
+        ranked = best_first(self._finished.values(), self._study.spec.metric)
+        value = self._finished[ranked[0]].value if ranked else None
+        return None if value is None else (ranked[0], value)
+
+    def orphans(self) -> list[int]:
+        """Trials whose driver ended: with the owner's lock in hand, all that are RUNNING."""
+        return [trial.number for trial in self._all((TrialState.RUNNING,))]
+
+    def paused(self) -> dict[int, int]:
+        """Number -> step of the paused trials."""
+        return trials.paused(self._optuna)
+
+    def can_propose(self) -> bool:
+        """Whether there are points left to try."""
+        if self._points:
+            return True
+        if self._study.sampler.name == "brute_force" and not self.is_exhausted:
+            tried = {tuple(sorted(trial.params.items())) for trial in self._all()}
+            self.is_exhausted = count_points(self._study.space, len(tried) + 1) <= len(tried)
+        return not self.is_exhausted
+
+    # A trial's way
+
+    def create(self) -> int:
+        """A new RUNNING trial: the next enqueued point, else one for the sampler to propose."""
+        if not self._points:
+            return trials.create(self._optuna, fixed={}, attributes={})
+        point = self._points[0]
+        fixed = drawn_values(self._study.space, point)
+        number = trials.create(self._optuna, fixed, {ENQUEUED: canonical_json(dict(point))})
+        self._points.pop(0)
+        return number
+
+    def take_up(self, number: int, slot: int) -> Entry:
+        """A RUNNING trial made ready for its next attempt: parameters, configuration, folder."""
+        trial = trials.take_up(self._with_sampler(number), number)
+        realised = suggest(self._study.space, trial)
+        attributes = trial.user_attrs
+        attempt = int(attributes.get("attempt", 0)) + 1
+        changed = {**realised, "attempt": attempt, "slot": slot}
+        trials.set_attributes(self._optuna, number, changed)
+        folder = make_private(self._folder.trial(number))
+        self.write(number)
+        return Entry(
+            trial=trial,
+            realised=realised,
+            attempt=attempt,
+            config=build_config(self._study, realised, self._facts, number),
+            folder=folder,
+            settled_step=int(attributes.get(trials.PAUSED_STEP, 0)),
+        )
+
+    def report(self, entry: Entry, evaluation: Evaluation) -> bool:
+        """Stores an evaluation; false if its step was stored before, by an earlier attempt."""
+        if evaluation.step in self.reported(entry):
+            return False
+        entry.trial.report(evaluation.value, evaluation.step)
+        return True
+
+    def reported(self, entry: Entry) -> Mapping[int, float]:
+        """Step -> value of what is stored of a trial's curve."""
+        return trials.curve_of(entry.trial)
+
+    def pause(self, number: int, step: int) -> None:
+        """Puts a trial away until it is thawed."""
+        trials.pause(self._optuna, number, step)
+        self.write(number)
+
+    def thaw(self, number: int) -> None:
+        """Makes a paused trial RUNNING again."""
+        trials.thaw(self._optuna, number)
+
+    def count_fault(self, number: int) -> int:
+        """One more breakdown of a trial; returns how many it has had, over all runs."""
+        faults = int(self._frozen(number).user_attrs.get("faults", 0)) + 1
+        trials.set_attributes(self._optuna, number, {"faults": faults})
+        return faults
+
+    def tell(self, entry: Entry, ending: Ending, outcome: Outcome | None) -> None:
+        """Records a trial's end, and frees what it no longer needs on disk.
+
+        Can be done again after a crash between any two of its steps.
+        """
+        attributes = {"outcome": ending.outcome, "reason": ending.reason}
+        if outcome is not None:
+            attributes |= {
+                "health": finite(asdict(outcome.health)),
+                "cost": finite(asdict(outcome.cost)),
+            }
+        trials.set_attributes(self._optuna, entry.number, attributes)
+        if ending.constraint is not None and ending.constraint not in entry.trial.constraints:
+            entry.trial.set_constraint(ending.constraint, 1.0)
+        self._tell_optuna(entry, ending)
+        self._finished[entry.number] = Finished(
+            entry.number, ending.value if ending.state == "complete" else None
+        )
+        self.write(entry.number)
+        tidy(
+            self._folder,
+            list(self._finished.values()),
+            self._study.spec.metric,
+            self._study.storage.keep,
+        )
+
+    def write(self, number: int) -> None:
+        """Writes `trial.json`, from which the trial can be rebuilt without the database."""
+        write_trial(self._folder, self._frozen(number), list(self._study.space.parameters))
+
+    def _tell_optuna(self, entry: Entry, ending: Ending) -> None:
+        study, number = entry.trial.study, entry.number
+        try:
+            if ending.state == "complete":
+                study.tell(number, ending.value, skip_if_finished=True)
+            else:
+                state = TrialState.PRUNED if ending.state == "pruned" else TrialState.FAIL
+                study.tell(number, state=state, skip_if_finished=True)
+        except RuntimeError:
+            # Brute force, when no point is left, asks the study to stop, which only `optimize` can
+            # do; the trial is recorded all the same.
+            if not self._frozen(number).state.is_finished():
+                raise
+            self.is_exhausted = True
+
+    def _with_sampler(self, number: int) -> optuna.Study:
+        """The study with the sampler of one trial, which remembers nothing of the others'."""
+        sampler = build_sampler(
+            self._study.sampler,
+            seed=self._study.seed,
+            number=number,
+            conditional=self._study.space.is_conditional,
+        )
+        return trials.with_methods(self._optuna, sampler, self._pruner)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return trials.frozen(self._optuna, number)
+
+    def _all(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
+        return self._optuna.get_trials(deepcopy=False, states=states)
+
+
+def write_trial(folder: StudyFolder, trial: FrozenTrial, names: list[str]) -> None:
+    """Writes a trial's `trial.json`; `names` are those of the realised parameters, in order."""
+    own = ("health", "cost", "reason", "outcome", "attempt")
+    attributes = dict(trial.user_attrs)
+    write_json(
+        folder.trial(trial.number) / "trial.json",
+        {
+            "schema_version": SCHEMA_VERSION,
+            "number": trial.number,
+            "state": STATE_NAMES[trial.state],
+            "value": trial.value,
+            "parameters": {key: attributes[key] for key in names if key in attributes},
+            **{key: attributes.get(key) for key in own},
+            "drawn": trial.params,
+            "distributions": {
+                name: json.loads(distribution_to_json(one))
+                for name, one in trial.distributions.items()
+            },
+            "constraints": trial.constraints,
+            "started": trial.datetime_start.isoformat() if trial.datetime_start else None,
+            "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+            "curve": {
+                str(step): value for step, value in sorted(trial.intermediate_values.items())
+            },
+            "attributes": {
+                key: value
+                for key, value in attributes.items()
+                if key not in names and key not in own
+            },
+        },
+    )
+
+
+def _as_finished(trial: FrozenTrial) -> Finished:
+    return Finished(trial.number, trial.value if trial.state == TrialState.COMPLETE else None)

@@ -1,0 +1,138 @@
+"""What proposes parameters, its randomness derived from (study seed, trial number)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import SettingsError
+from core.settings import derive_seed
+from hpo.declarations import SamplerSettings
+from hpo.declarations.parameters import FloatParameter, IntParameter, Parameter
+from hpo.declarations.space import SearchSpace
+from hpo.declarations.study import BruteForceSettings, TpeSettings
+
+
+def build_sampler(
+    settings: SamplerSettings, *, seed: int, number: int, conditional: bool
+) -> BaseSampler:
+    """The sampler for trial `number`: what it draws depends on the seed, the number and the study.
+
+    `conditional` says that some trials draw parameters that others do not.
+    """
+
+    def make(derived_seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            # Brute force and `group` are marked experimental; the versions in use are tested here.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            if isinstance(settings, TpeSettings):
+                return TPESampler(
+                    n_startup_trials=settings.n_startup_trials,
+                    n_ei_candidates=settings.n_ei_candidates,
+                    multivariate=settings.multivariate,
+                    group=settings.multivariate and conditional,
+                    seed=derived_seed,
+                )
+            if isinstance(settings, BruteForceSettings):
+                return BruteForceSampler(seed=derived_seed)
+            return RandomSampler(seed=derived_seed)
+
+    return _SeededByTrial(make, seed, number)
+
+
+class _SeededByTrial(BaseSampler):
+    """A sampler with fresh randomness for each parameter that it draws alone.
+
+    A driver that is killed between two parameters of a trial draws the second when it comes back,
+    from the same randomness as if nothing had happened.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, number: int) -> None:
+        self._make = make
+        self._key = (seed, "sampler", number)
+        self._sampler = make(derive_seed(*self._key))
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        sampler = self._make(derive_seed(*self._key, param_name))
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+
+def count_points(space: SearchSpace, at_most: int) -> int:
+    """How many different points the space can draw, counted up to `at_most`.
+
+    Raises: SettingsError for a parameter with infinitely many values.
+    """
+    path: list[int] = []
+    for points in range(1, at_most + 1):
+        sizes = _sizes_along(space, path)
+        path += [0] * (len(sizes) - len(path))
+        while path and path[-1] + 1 == sizes[len(path) - 1]:
+            path.pop()
+        if not path:
+            return points
+        path[-1] += 1
+    return at_most
+
+
+def _sizes_along(space: SearchSpace, path: Sequence[int]) -> list[int]:
+    """How many values each parameter has that is drawn when the first take the values at the
+    positions in `path` and the others their first."""
+    sizes: list[int] = []
+
+    def choose(name: str, parameter: Parameter, _base: Any) -> Any:
+        values = _raw_values(name, parameter)
+        place = path[len(sizes)] if len(sizes) < len(path) else 0
+        sizes.append(len(values))
+        return values[place]
+
+    space.walk(choose)
+    return sizes
+
+
+def _raw_values(name: str, parameter: Parameter) -> Sequence[Any]:
+    if isinstance(parameter, IntParameter):
+        return parameter.values
+    if isinstance(parameter, FloatParameter):
+        if parameter.low == parameter.high:
+            return (parameter.low,)
+        if parameter.step is None:
+            raise SettingsError(
+                f"sampler brute_force cannot try all values of {name!r}, which has no step",
+                way_out="Give it a step, or use sampler tpe or random.",
+            )
+        steps = round((parameter.high - parameter.low) / parameter.step)
+        return [parameter.low + step * parameter.step for step in range(steps + 1)]
+    if parameter.type == "categorical":
+        return parameter.choices
+    return range(len(parameter.table))

@@ -1,0 +1,111 @@
+"""The adapter for what Optuna does not offer officially: one trial's way between states.
+
+`Study.ask` takes up any WAITING trial before it makes a new one, and a paused trial is WAITING. So
+trials are created and taken up here, by id, and nobody calls `ask`. Relies on `Trial(study, id)`,
+`FrozenTrial._trial_id`, `Study._storage` and `Study._study_id`; tested against the pinned version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+PAUSED_STEP = "paused_step"
+FIRST_STARTED = "first_started"
+"""When a thawed trial was first started: Optuna writes its own start anew."""
+
+
+def with_methods(study: Study, sampler: BaseSampler, pruner: BasePruner) -> Study:
+    """The same study with its own sampler and an empty cache of trials."""
+    return Study(study.study_name, study._storage, sampler, pruner)
+
+
+def create(study: Study, fixed: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+    """Creates a RUNNING trial and returns its number.
+
+    `fixed` are drawn values that suggestions will give back; `attributes` are set in the same
+    transaction, so that a crash leaves no trial without them.
+    """
+    template = create_trial(
+        state=TrialState.RUNNING,
+        system_attrs={"fixed_params": dict(fixed)} if fixed else {},
+        user_attrs=dict(attributes),
+    )
+    identifier = study._storage.create_new_trial(study._study_id, template_trial=template)
+    return study._storage.get_trial(identifier).number
+
+
+def take_up(study: Study, number: int) -> Trial:
+    """The RUNNING trial `number`, ready to suggest, report and be told."""
+    return Trial(study, _id_of(study, number))
+
+
+def pause(study: Study, number: int, step: int) -> None:
+    """RUNNING -> WAITING at `step`: no sampler looks at it, and it can be thawed."""
+    identifier = _id_of(study, number)
+    stored = study._storage.get_trial(identifier)
+    if FIRST_STARTED not in stored.user_attrs and stored.datetime_start is not None:
+        started = stored.datetime_start.isoformat()
+        study._storage.set_trial_user_attr(identifier, FIRST_STARTED, started)
+    study._storage.set_trial_user_attr(identifier, PAUSED_STEP, step)
+    study._storage.set_trial_state_values(identifier, TrialState.WAITING)
+
+
+def thaw(study: Study, number: int) -> None:
+    """WAITING -> RUNNING."""
+    study._storage.set_trial_state_values(_id_of(study, number), TrialState.RUNNING)
+
+
+def set_attributes(study: Study, number: int, attributes: Mapping[str, Any]) -> None:
+    """Sets user attributes, each only where it changes."""
+    identifier = _id_of(study, number)
+    present = study._storage.get_trial(identifier).user_attrs
+    for key, value in attributes.items():
+        if key not in present or present[key] != value:
+            study._storage.set_trial_user_attr(identifier, key, value)
+
+
+def paused(study: Study) -> dict[int, int]:
+    """Number -> step of the paused trials."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return {
+        trial.number: int(trial.user_attrs[PAUSED_STEP])
+        for trial in waiting
+        if PAUSED_STEP in trial.user_attrs
+    }
+
+
+def curve_of(trial: Trial) -> Mapping[int, float]:
+    """Step -> value of what has been reported, by earlier attempts too."""
+    return trial._cached_frozen_trial.intermediate_values
+
+
+def frozen(study: Study, number: int) -> FrozenTrial:
+    """A trial as it is stored now."""
+    return study._storage.get_trial(_id_of(study, number))
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """The trials that count against the budget, by number."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return study.get_trials(deepcopy=False, states=states)
+
+
+def best(study: Study) -> FrozenTrial | None:
+    """The complete trial with the best value, the earliest among equals; `None` without one.
+
+    Optuna's own raises where there is none, and looks at constraints, which no complete trial of
+    ours violates.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+    return min(complete, key=lambda one: (sign * (one.value or 0.0), one.number), default=None)
+
+
+def _id_of(study: Study, number: int) -> int:
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)

@@ -1,0 +1,149 @@
+"""The child process of a slot: takes jobs from its pipe and runs them until the pipe closes.
+
+Started as `python -m hpo.workers.child FD`. Heavy modules are imported with the first job, in
+whose log then lies what they had to say.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from core.errors import UserError
+from core.task import Evaluation, Placement, Progress, Verdict
+from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report
+
+_PREDECESSOR_S = 120
+"""How long a child waits for the one before it to leave a trial's folder."""
+_MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
+
+
+def main() -> None:
+    """Serves the pipe whose descriptor is the first argument."""
+    # The driver decides what an interrupt means; a terminal sends it to all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with_pipe, args=(connection.fileno(),), daemon=True).start()
+    hello = connection.recv()
+    assert isinstance(hello, Hello)
+    sys.path[:] = hello.search_path
+    child = _Child(connection, hello)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        if isinstance(job, Job):
+            child.do(job)
+        # Anything else is an answer to a job that ended before it came.
+
+
+def _end_with_pipe(descriptor: int) -> None:
+    """Ends the process when the other end of its pipe is closed, whatever it is busy with."""
+    watch = select.poll()
+    watch.register(descriptor, 0)  # hang-ups and errors are told unasked
+    watch.poll()
+    os._exit(1)
+
+
+class _Child:
+    """The loop's state."""
+
+    def __init__(self, connection: Connection, hello: Hello) -> None:
+        self._connection = connection
+        self._hello = hello
+        self._placement: Placement | None = None
+        self._job: Job | None = None
+        self._interrupted: Verdict | None = None
+
+    def do(self, job: Job) -> None:
+        """Runs a job and sends what it came to."""
+        self._job, self._interrupted = job, None
+        job.folder.mkdir(parents=True, exist_ok=True)
+        _write_output_to(job.folder / "worker.log")
+        answer: Done | Failed
+        try:
+            # A driver that was killed leaves a child that takes a moment to notice.
+            with FileLock(job.folder / ".worker.lock", timeout=_PREDECESSOR_S):
+                answer = Done(job.ticket, self._do(job))
+        except Exception as error:
+            if not isinstance(error, UserError):
+                traceback.print_exc()
+            answer = _failure_of(error, job)
+        _write_output_to(Path(os.devnull))
+        self._connection.send(answer)
+
+    def _do(self, job: Job) -> Any:
+        module = importlib.import_module(self._hello.module)
+        if self._placement is None:
+            self._placement = Placement(_working_device(self._hello.device), self._hello.threads)
+        if job.kind == "score_test":
+            return module.score_test(job.config, self._placement, job.folder, self._hello.cache)
+        return module.run(
+            job.config, self._placement, job.folder, self._hello.cache, self._on_event
+        )
+
+    def _on_event(self, event: Progress | Evaluation) -> Verdict:
+        assert self._job is not None
+        self._connection.send(Report(self._job.ticket, event))
+        if isinstance(event, Progress):
+            while self._connection.poll():
+                self._hear(self._connection.recv())
+            return self._interrupted or Verdict.CONTINUE
+        while True:
+            message = self._connection.recv()
+            if isinstance(message, Answer):
+                return message.verdict
+            self._hear(message)
+
+    def _hear(self, message: object) -> None:
+        if isinstance(message, Interrupt):
+            self._interrupted = message.verdict
+
+
+def _failure_of(error: Exception, job: Job) -> Failed:
+    name = type(error).__name__
+    if isinstance(error, UserError):
+        return Failed(job.ticket, "mistake", name, str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        line = f"{job.folder}: no room left on the disk. Make some, and run again."
+        return Failed(job.ticket, "mistake", name, line)
+    text = " ".join(str(error).split())
+    kind: Literal["memory", "error"] = "memory" if name in _MEMORY_ERRORS else "error"
+    return Failed(job.ticket, kind, name, f"{name}: {text}" if text else name)
+
+
+def _working_device(wanted: str) -> str:
+    if wanted == "cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        print("a GPU is listed, but torch cannot use it: running on the CPU", file=sys.stderr)
+    return "cpu"
+
+
+def _write_output_to(path: Path) -> None:
+    """Sends what is written to standard output and error, by C code too, to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()

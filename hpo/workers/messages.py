@@ -1,0 +1,82 @@
+"""What a slot and its child process say to each other, over a pipe of their own.
+
+Every answer carries the job's ticket, (trial number, attempt), so that what an abandoned job still
+sends is told from what the current one does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.settings import RunConfig
+from core.task import Evaluation, Outcome, Progress, Scores, Verdict
+
+Ticket = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message down: how the child imports and runs."""
+
+    module: str
+    """Module whose `run` and `score_test` do the work."""
+    search_path: tuple[str, ...]
+    """The parent's `sys.path`."""
+    device: Literal["cpu", "cuda"]
+    """`cuda` where the slot has a GPU; the child falls back to the CPU if torch cannot use it."""
+    threads: int
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """Down: run an attempt, or score a model on the test set."""
+
+    kind: Literal["run", "score_test"]
+    ticket: Ticket
+    config: RunConfig
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Down: the verdict on the evaluation sent last."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """Down, at any time: answer the next sign of life with this."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Report:
+    """Up: an event of a running job."""
+
+    ticket: Ticket
+    event: Progress | Evaluation
+
+
+@dataclass(frozen=True)
+class Done:
+    """Up: what a job came to."""
+
+    ticket: Ticket
+    result: Outcome | Scores
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Up: a job broke down; words only, as an exception may not survive the way."""
+
+    ticket: Ticket
+    kind: Literal["error", "memory", "mistake"]
+    name: str
+    """Name of the exception's class."""
+    line: str
+    """One line for people."""
