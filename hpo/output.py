@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,9 +37,11 @@ class Printer(Console):
         self.show(Text(visible(line)))
 
     def show(self, *parts: RenderableType) -> None:
-        """Prints each part; lines of text are never broken, whatever the width."""
-        for part in parts:
-            self.print(part, soft_wrap=isinstance(part, Text))
+        """Prints each part, tables set off by blank lines; text is never broken into lines."""
+        for before, part in zip((None, *parts), parts, strict=False):
+            if before is not None and (isinstance(before, Table) or isinstance(part, Table)):
+                self.print()
+            self.print(part, soft_wrap=not isinstance(part, Table))
 
     def on_broken_pipe(self) -> None:
         """Goes silent; the default would end the process, and a running study with it."""
@@ -233,7 +234,7 @@ def _pairs(title: str, pairs: Mapping[str, Any]) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(Text(visible(column)), overflow="fold")
     return table
