@@ -1,0 +1,21 @@
+"""Building blocks of Transformers, shared by every task."""
+
+from core.nn.attention import CrossAttention, SelfAttention
+from core.nn.dropout import Dropout
+from core.nn.feed_forward import FeedForward
+from core.nn.layers import DecoderLayer, EncoderLayer
+from core.nn.loss import token_cross_entropy
+from core.nn.positions import SinusoidalPositions
+from core.nn.residual import Residual
+
+__all__ = [
+    "CrossAttention",
+    "DecoderLayer",
+    "Dropout",
+    "EncoderLayer",
+    "FeedForward",
+    "Residual",
+    "SelfAttention",
+    "SinusoidalPositions",
+    "token_cross_entropy",
+]

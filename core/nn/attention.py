@@ -1,0 +1,204 @@
+"""Multi-head attention, Vaswani et al. 2017, section 3.2.
+
+Legend: B batch, T queries, S keys, D d_model, H heads, K = D / H, N = B * H.
+
+Queries, keys and values travel in groups [parts, B, H, T, K]: one group (query, key, value) where
+one matrix product made all three, two (query), (key, value) where the keys are another sequence's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from core.nn.dropout import keep_mask
+from core.nn.projections import projection
+
+
+def prefers_sdpa(device: torch.device) -> bool:
+    """Whether `F.scaled_dot_product_attention` beats plain matrix products on a device.
+
+    On the CPU it does not: over [128, 15, 128] with 4 heads, padding and dropout, forward and
+    backward take 7.5 ms by SDPA and 5.4 ms by our own, on an AVX2 core (benchmarks/kernels.py).
+    """
+    return device.type != "cpu"
+
+
+def attend(
+    *groups: Tensor,
+    attend_mask: Tensor | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention read-out, softmax(Q K^T / sqrt(K)) V.
+
+    Shapes: groups [parts, B, H, T or S, K], together query, key and value; attend_mask, bool,
+    broadcastable to [B, H, T, S], true where attention is allowed; returns [B, H, T, K].
+    `causal` lets query t see keys up to t. A row that may see nothing returns finite numbers that
+    mean nothing.
+    """
+    if prefers_sdpa(groups[0].device):
+        query, key, value = _parts(groups)
+        if causal and attend_mask is not None:
+            attend_mask = attend_mask & _causal_mask(query.size(-2), key.size(-2), key.device)
+            causal = False
+        return F.scaled_dot_product_attention(
+            query, key, value, attend_mask, dropout_p=dropout, is_causal=causal
+        )
+    batch, heads, queries = groups[0].shape[1:4]
+    if causal:
+        causal_mask = _causal_mask(queries, groups[-1].size(3), groups[0].device)
+        attend_mask = causal_mask if attend_mask is None else attend_mask & causal_mask
+    flat = [group.flatten(1, 2) for group in groups]
+    if torch.is_grad_enabled():
+        apply = _PlainAttention.apply
+        read: Tensor = apply(attend_mask, heads, dropout, *flat)  # type: ignore[no-untyped-call]
+    else:
+        weights, kept, value = _attention_weights(attend_mask, heads, dropout, *flat)
+        read = _weighted_sum(weights if kept is None else weights * kept, value)
+    return read.view(batch, heads, queries, -1)
+
+
+def _causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
+
+
+class _PlainAttention(torch.autograd.Function):
+    """Attention by batched matrix products, its gradient written out.
+
+    Autograd would copy more: it stacks the three gradients that are here computed in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, attend_mask: Tensor | None, heads: int, dropout: float, *groups: Tensor
+    ) -> Tensor:
+        """Groups [parts, N, T or S, K] -> [N, T, K]."""
+        weights, kept, value = _attention_weights(attend_mask, heads, dropout, *groups)
+        ctx.has_dropout = kept is not None
+        ctx.save_for_backward(weights, *([] if kept is None else [kept]), *groups)
+        return torch.bmm(weights if kept is None else weights * kept, value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *groups = ctx.saved_tensors
+        kept = groups.pop(0) if ctx.has_dropout else None
+        query, key, value = _parts(groups)
+        grads = [torch.empty_like(group) for group in groups]
+        d_query, d_key, d_value = _parts(grads)
+
+        dropped = weights if kept is None else weights * kept
+        torch.bmm(dropped.transpose(1, 2), grad, out=d_value)
+        weighted = torch.bmm(grad, value.transpose(1, 2)).mul_(dropped)
+        # The gradient of softmax: w * (dw - sum(w dw)).
+        d_scores = weighted.addcmul_(weights, weighted.sum(-1, keepdim=True), value=-1)
+        d_scores *= query.size(-1) ** -0.5
+        torch.bmm(d_scores, key, out=d_query)
+        torch.bmm(d_scores.transpose(1, 2), query, out=d_key)
+        return None, None, None, *grads
+
+
+def _parts(groups: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Query, key and value of groups."""
+    return (part for group in groups for part in group.unbind(0))
+
+
+def _attention_weights(
+    attend_mask: Tensor | None, heads: int, dropout: float, *groups: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """softmax(Q K^T / sqrt(K)) [N, T, S], the dropout mask to apply to it, and the values."""
+    query, key, value = _parts(groups)
+    scale, keys = query.size(-1) ** -0.5, key.transpose(1, 2)
+    if attend_mask is None:
+        scores = torch.bmm(query, keys).mul_(scale)
+    else:
+        bias = torch.zeros(attend_mask.shape, dtype=query.dtype, device=query.device)
+        bias.masked_fill_(~attend_mask, torch.finfo(query.dtype).min)
+        scores = query.new_empty(query.size(0), query.size(1), key.size(1))
+        scores.view(-1, heads, *scores.shape[1:]).copy_(bias)
+        scores.baddbmm_(query, keys, alpha=scale)
+    # Under autocast softmax returns fp32.
+    weights = torch.softmax(scores, dim=-1).to(query.dtype)
+    return weights, keep_mask(weights, dropout) if dropout else None, value
+
+
+def _weighted_sum(weights: Tensor, value: Tensor) -> Tensor:
+    """[N, T, S], [N, S, K] -> [N, T, K]."""
+    if weights.size(1) == 1:
+        # torch leaves products as small as these to a kernel that takes up to four times as long.
+        return (value * weights.transpose(1, 2)).sum(1, keepdim=True)
+    return torch.bmm(weights, value)
+
+
+def split_heads(packed: Tensor, heads: int, parts: int) -> Tensor:
+    """[B, T, parts * D] -> [parts, B, H, T, K], a view."""
+    batch, length, width = packed.shape
+    return packed.view(batch, length, parts, heads, width // (parts * heads)).permute(
+        2, 0, 3, 1, 4
+    )
+
+
+def merge_heads(read: Tensor) -> Tensor:
+    """[B, H, T, K] -> [B, T, D]."""
+    return read.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Attention of a sequence to itself; query, key and value come from one product."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query_key_value = projection(d_model, d_model, parts=3)
+        self.out = projection(d_model, d_model)
+
+    def forward(self, x: Tensor, attend_mask: Tensor | None = None, *, causal: bool) -> Tensor:
+        """[B, T, D] -> [B, T, D]; dropout acts on the attention weights."""
+        group = split_heads(self.query_key_value(x), self.num_heads, 3)
+        dropout = self.dropout if self.training else 0.0
+        read = attend(group, attend_mask=attend_mask, causal=causal, dropout=dropout)
+        out: Tensor = self.out(merge_heads(read))
+        return out
+
+    def step(self, x: Tensor, cache: Tensor, length: int) -> Tensor:
+        """Attention of one new position to itself and to the `length` before it.
+
+        Shapes: x [B, 1, D]; cache [2, B, H, C, K] with C > length, whose keys and values at
+        `length` are written; returns [B, 1, D].
+        """
+        group = split_heads(self.query_key_value(x), self.num_heads, 3)
+        cache[:, :, :, length] = group[1:, :, :, 0]
+        read = attend(group[:1], cache[:, :, :, : length + 1])
+        out: Tensor = self.out(merge_heads(read))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Attention of a sequence to another, the memory."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.query = projection(d_model, d_model)
+        self.key_value = projection(d_model, d_model, parts=2)
+        self.out = projection(d_model, d_model)
+
+    def keys_and_values(self, memory: Tensor) -> Tensor:
+        """The memory [B, S, D] as a group [2, B, H, S, K], the same for every query."""
+        return split_heads(self.key_value(memory), self.num_heads, 2)
+
+    def forward(self, x: Tensor, keys_and_values: Tensor, attend_mask: Tensor | None) -> Tensor:
+        """[B, T, D] -> [B, T, D]; dropout acts on the attention weights."""
+        query = split_heads(self.query(x), self.num_heads, 1)
+        dropout = self.dropout if self.training else 0.0
+        read = attend(query, keys_and_values, attend_mask=attend_mask, dropout=dropout)
+        out: Tensor = self.out(merge_heads(read))
+        return out

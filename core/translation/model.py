@@ -1,0 +1,134 @@
+"""The encoder-decoder Transformer, Vaswani et al. 2017.
+
+Legend: B batch, S source, T target, D d_model, V vocabulary, L layers, W hypotheses a sentence,
+H heads, K = D / H, C cache.
+
+Dropout acts where `transformers`' M2M100 has it with `activation_dropout` 0: on the sum of
+embedding and position, on the attention weights, and on what each sublayer returns.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.nn import DecoderLayer, Dropout, EncoderLayer, SinusoidalPositions
+from core.translation.settings import ModelSettings
+
+_EMBEDDING_STD = 0.02
+_CACHE_ROOM = 8
+"""Positions by which the cache grows: few copies to grow it, little to copy when rows move."""
+
+
+@dataclass
+class DecoderState:
+    """What the decoder remembers of a batch between two steps."""
+
+    own: Tensor
+    """Keys and values of the positions so far, [L, 2, B * W, H, C, K]."""
+    crossed: Tensor
+    """Keys and values of the memory, [L, 2, B, H, S, K]; shared by a sentence's hypotheses."""
+    attend_mask: Tensor
+    """[B, 1, 1, S], true where the source is no padding."""
+    length: int = 0
+    """Positions in `own`."""
+
+    def select_sentences(self, sentences: Tensor) -> None:
+        """Keeps the memory of `sentences`, indices into B."""
+        self.crossed = self.crossed.index_select(2, sentences)
+        self.attend_mask = self.attend_mask.index_select(0, sentences)
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keeps the hypotheses at `rows`, indices into B * W; one may be taken several times."""
+        self.own = self.own.index_select(2, rows)
+
+    def make_room(self) -> None:
+        """Makes sure that one more position fits."""
+        if self.length == self.own.size(-2):
+            self.own = F.pad(self.own, (0, 0, 0, _CACHE_ROOM))
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder, their embeddings and the output layer tied.
+
+    Norms stand before each sublayer with a final one after each stack (`norm = "pre"`), or after
+    each residual sum (`"post"`).
+    """
+
+    def __init__(self, settings: ModelSettings, vocab_size: int, pad_id: int) -> None:
+        super().__init__()
+        d_model = settings.d_model
+        self.settings = settings
+        self.pad_id = pad_id
+        self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
+        nn.init.normal_(self.embedding.weight, std=_EMBEDDING_STD)
+        self.positions = SinusoidalPositions(d_model, pad_id)
+        self.dropout = Dropout(settings.dropout)
+        sizes = d_model, settings.num_heads, settings.d_ff, settings.dropout, settings.norm
+        layers = range(settings.num_layers)
+        self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in layers)
+        self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in layers)
+        is_pre = settings.norm == "pre"
+        self.encoder_norm = nn.LayerNorm(d_model) if is_pre else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(d_model) if is_pre else nn.Identity()
+
+    def forward(self, src: Tensor, tgt_in: Tensor) -> Tensor:
+        """Decoder states [B, T, D] for sources [B, S] and shifted targets [B, T], both ids."""
+        memory = self.encode(src)
+        attend_mask = self.attend_mask(src)
+        x = self._embed(tgt_in)
+        for layer in self.decoder:
+            x = layer(x, memory, attend_mask)
+        states: Tensor = self.decoder_norm(x)
+        return states
+
+    def encode(self, src: Tensor) -> Tensor:
+        """Memory [B, S, D] of sources [B, S]."""
+        attend_mask = self.attend_mask(src)
+        x = self._embed(src)
+        for layer in self.encoder:
+            x = layer(x, attend_mask)
+        memory: Tensor = self.encoder_norm(x)
+        return memory
+
+    def project(self, states: Tensor) -> Tensor:
+        """Logits [..., V] of decoder states [..., D]."""
+        return F.linear(states, self.embedding.weight)
+
+    def attend_mask(self, src: Tensor) -> Tensor:
+        """[B, 1, 1, S], true where the source is no padding."""
+        return (src != self.pad_id)[:, None, None, :]
+
+    def start(self, src: Tensor, width: int = 1) -> DecoderState:
+        """Encodes sources [B, S] and makes room for `width` hypotheses each."""
+        memory = self.encode(src)
+        crossed = torch.stack(
+            [layer.cross_attention.keys_and_values(memory) for layer in self._decoder_layers()]
+        )
+        layers, parts, batch, heads, _, head_size = crossed.shape
+        own = crossed.new_zeros(layers, parts, batch * width, heads, _CACHE_ROOM, head_size)
+        return DecoderState(own, crossed, self.attend_mask(src))
+
+    def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
+        """Decoder states [B, W, D] after one more token [B, W] a hypothesis, kept in `state`."""
+        state.make_room()
+        x = self._embed(tokens.view(-1, 1), state.length).view(*tokens.shape, -1)
+        layers = self._decoder_layers()
+        for layer, own, crossed in zip(layers, state.own, state.crossed, strict=True):
+            x = layer.step(x, own, state.length, crossed, state.attend_mask)
+        state.length += 1
+        states: Tensor = self.decoder_norm(x)
+        return states
+
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return [cast("DecoderLayer", layer) for layer in self.decoder]
+
+    def _embed(self, ids: Tensor, start: int = 0) -> Tensor:
+        scale = math.sqrt(self.settings.d_model)
+        x: Tensor = self.dropout(self.positions(ids, start).add(self.embedding(ids), alpha=scale))
+        return x
