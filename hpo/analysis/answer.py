@@ -1,0 +1,120 @@
+"""The answer: the best configuration, what it gained over the start, and the test readings."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from hpo.analysis.formats import ScoreFormat, count, is_finite
+from hpo.analysis.tables import text_table
+from hpo.analysis.trials import outcome_of
+from hpo.records import StudyRecord, TrialRecord
+
+
+def answer_table(record: StudyRecord) -> pd.DataFrame:
+    """One row a parameter of the best trial: parameter, start, best, differs.
+
+    `start` is None where the start configuration does not name it. Empty without a best trial.
+    """
+    best = record.best
+    rows = []
+    if best is not None:
+        enqueue = record.declaration.get("enqueue") or [{}]
+        point = record.start.parameters if record.start is not None else enqueue[0]
+        for name in dict.fromkeys([*best.parameters, *point]):
+            start, found = point.get(name), best.parameters.get(name)
+            rows.append((name, start, found, bool(point) and start != found))
+    return text_table(rows, ["parameter", "start", "best", "differs"])
+
+
+def gain(record: StudyRecord) -> float | None:
+    """By how much the best score beats the start configuration's, positive when it is better.
+
+    None without a best trial, or without a score of the start configuration at the end of its run.
+    """
+    best, start = record.best, record.start
+    if best is None or best.value is None or start is None or start.value is None:
+        return None
+    if start.state != "complete" or not is_finite(start.value):
+        return None
+    difference = best.value - start.value
+    return difference if record.metric.direction == "maximize" else -difference
+
+
+def gain_sentences(record: StudyRecord, scores: ScoreFormat) -> list[str]:
+    """What the search gained over the start configuration, and what that is worth."""
+    best, start = record.best, record.start
+    if best is None or best.value is None:
+        return [no_best_sentence(record)]
+    if start is None:
+        declared = bool(record.declaration.get("enqueue"))
+        why = "has not been run" if declared else "is not declared"
+        return [f"A start configuration {why}, so there is no gain to state."]
+    if gain(record) is None or start.value is None:
+        return [_unfinished_start(start, scores)]
+    if best.number == start.number:
+        return [_start_is_best(record)]
+    if best.value == start.value:
+        return [f"The best score equals the start configuration's (trial {start.number})."]
+    high, low = max(best.value, start.value), min(best.value, start.value)
+    return [
+        f"That is {scores.difference(high, low)} {'higher' if high == best.value else 'lower'} "
+        f"than the start configuration's {scores.named(start.value)} (trial {start.number}).",
+        "Each configuration was trained with one seed, so how much of the difference is noise is "
+        "not known.",
+    ]
+
+
+def _unfinished_start(start: TrialRecord, scores: ScoreFormat) -> str:
+    ended = f"{outcome_of(start)} ({start.reason})" if start.reason else outcome_of(start)
+    said = f"The start configuration (trial {start.number}) has no final score to compare with"
+    if not is_finite(start.value):
+        return f"{said}: it is {ended}."
+    return f"{said}: it is {ended}, and stood at {scores.named(start.value)}."
+
+
+def _start_is_best(record: StudyRecord) -> str:
+    others = sum(trial.state == "complete" for trial in record.trials) - 1
+    if not others:
+        return "Only the start configuration is complete: there is nothing to compare it with."
+    beaten = count(others, "other complete trial")
+    return f"The start configuration is still the best: none of {beaten} beat it."
+
+
+def no_best_sentence(record: StudyRecord) -> str:
+    """Why there is no best configuration."""
+    finished = sum(trial.is_finished for trial in record.trials)
+    if not finished:
+        return "No trial has finished yet."
+    return f"No trial is complete: all {finished} that finished were pruned or failed."
+
+
+def readings_table(record: StudyRecord) -> pd.DataFrame:
+    """One row an opening of the test set: when, trial, value, signature, data_digest."""
+    rows = [(r.when, r.trial, r.value, r.signature, r.data_digest) for r in record.readings]
+    return text_table(rows, ["when", "trial", "value", "signature", "data_digest"])
+
+
+def reading_sentences(record: StudyRecord) -> list[str]:
+    """How much the test readings are worth."""
+    if not record.readings:
+        return [
+            "The test set has not been read. A study that ends reads it once, for its best trial."
+        ]
+    said = []
+    if len(record.readings) > 1:
+        said.append(
+            f"The test set was read {len(record.readings)} times: whoever chooses among readings "
+            "chooses on the test set."
+        )
+    if record.best is not None and record.readings[-1].trial != record.best.number:
+        said.append(
+            f"The last reading is of trial {record.readings[-1].trial}; the best is now trial "
+            f"{record.best.number}."
+        )
+    complete = sum(trial.state == "complete" for trial in record.trials)
+    if complete > 1:
+        said.append(
+            f"The validation score was the best of {complete}, and so flatters the winner a "
+            "little; the test score does not, because it chose nothing."
+        )
+    return said

@@ -1,0 +1,58 @@
+"""The command that runs the study again, as far as its declaration can tell."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from hpo.analysis.facts import SECTIONS, flatten
+from hpo.declarations import declared_studies, load_study
+from hpo.records import StudyRecord
+
+_DEFAULT_RUNS_DIR = "runs"
+
+
+def command_again(record: StudyRecord) -> str:
+    """The command line, with an option for each value in which the study differs from its file.
+
+    Without the file, or where it no longer loads, the options that override it cannot be known and
+    are left out.
+    """
+    declared = record.declaration
+    path = Path(str(declared.get("path") or record.name))
+    names = {study.path.absolute(): study.name for study in declared_studies()}
+    words = ["python", "-m", "hpo", "run", "--study", names.get(path.absolute(), str(path))]
+    try:
+        in_file = load_study(str(path)).as_json()
+    except UserError:
+        in_file = dict(declared)
+    if in_file.get("name") != record.name:
+        words += ["--name", record.name]
+    words += ["--trials", str(record.total)]
+    if declared.get("seed") != in_file.get("seed"):
+        words += ["--seed", str(declared.get("seed"))]
+    for section in SECTIONS:
+        before = dict(flatten(in_file.get(section) or {}))
+        for name, value in flatten(declared.get(section) or {}):
+            if (section, name) == ("data", "source") and value != before.get(name):
+                words += ["--data", str(value)]
+            # TOML has no null: what was unset cannot be set to nothing.
+            elif value is not None and value != before.get(name):
+                words += ["--set", f"{section}.{name}={_as_toml(value)}"]
+    if record.folder.parent != Path(_DEFAULT_RUNS_DIR):
+        words += ["--runs-dir", str(record.folder.parent)]
+    return shlex.join(words)
+
+
+def _as_toml(value: Any) -> str:
+    """The value as the right side of `--set` takes it: a word stands for itself."""
+    if (
+        isinstance(value, str)
+        and value.isidentifier()
+        and value not in ("true", "false", "inf", "nan")
+    ):
+        return value
+    return json.dumps(value, ensure_ascii=False)

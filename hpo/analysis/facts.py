@@ -1,0 +1,85 @@
+"""What a reader needs to trust the numbers: data, settings, versions, what the machine was."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pandas as pd
+
+from hpo import __version__
+from hpo.analysis.formats import value_text
+from hpo.analysis.tables import text_table
+from hpo.records import SCHEMA_VERSION, StudyRecord
+
+SECTIONS = ("protocol", "data", "sampler", "pruner", "storage")
+_PACKAGES = ("optuna", "torch", "tokenizers", "sacrebleu", "numpy")
+
+
+def settings_table(record: StudyRecord) -> pd.DataFrame:
+    """One row a setting of the study: section, name (dotted), value as text."""
+    rows = [
+        (section, name, value_text(value))
+        for section in SECTIONS
+        for name, value in flatten(record.declaration.get(section) or {})
+    ]
+    return text_table(rows, ["section", "name", "value"])
+
+
+def facts_table(record: StudyRecord) -> pd.DataFrame:
+    """One row a fact: name and value as text."""
+    facts = record.facts
+    rows: list[tuple[str, object]] = [
+        ("task", record.task),
+        ("metric", f"{record.metric.name}, {record.metric.direction}"),
+        ("seed", record.declaration.get("seed")),
+        *((f"{name} digest", digest) for name, digest in (facts.get("digests") or {}).items()),
+        *((_spaced(name), number) for name, number in (facts.get("counts") or {}).items()),
+        *(
+            (f"best trial: {_spaced(name)}", fact)
+            for name, fact in flatten(_facts_of_best(record))
+        ),
+        ("run folders' schema version", SCHEMA_VERSION),
+        ("hpo", __version__),
+        ("Python", platform.python_version()),
+        *((name, _version(name)) for name in _PACKAGES),
+    ]
+    return text_table(((name, value_text(value)) for name, value in rows), ["name", "value"])
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of nested mappings; an empty mapping has none."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _facts_of_best(record: StudyRecord) -> dict[str, Any]:
+    """What the best trial's outcome says of machine and model; empty without an outcome."""
+    best = record.best
+    if best is None:
+        return {}
+    try:
+        outcome = json.loads((best.folder / "outcome.json").read_bytes())
+    except (OSError, ValueError):
+        # The page is about the numbers in the storage; a lost file costs these lines only.
+        return {}
+    facts = outcome.get("facts") if isinstance(outcome, dict) else None
+    return facts if isinstance(facts, dict) else {}
+
+
+def _version(package: str) -> str:
+    """The installed version, without importing the package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")

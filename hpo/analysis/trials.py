@@ -1,0 +1,137 @@
+"""The trials as a table: outcomes, reasons, parameters, costs; and a choice of them to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hpo.analysis.formats import count, duration, value_text
+from hpo.analysis.tables import text_table
+from hpo.records import StudyRecord, TrialRecord
+
+COSTS = {
+    "prepare_s": "preparing data and model",
+    "pretrain_s": "stage pretrain",
+    "finetune_s": "stage finetune",
+    "evaluate_s": "evaluating",
+    "checkpoint_s": "writing checkpoints",
+    "wait_s": "waiting for another trial's stage pretrain",
+}
+"""Fields of `core.task.Cost` that add up to a trial's time, in words."""
+
+
+def outcome_of(trial: TrialRecord) -> str:
+    """The trial's state, or `diverged` or `collapsed` where that is what ended it."""
+    verdict = trial.health.get("verdict")
+    if trial.state in ("pruned", "failed") and verdict in ("diverged", "collapsed"):
+        return str(verdict)
+    return trial.state
+
+
+def parameter_names(record: StudyRecord) -> list[str]:
+    """Names of everything that some trial varied, in the order in which they first appear."""
+    return list(dict.fromkeys(name for trial in record.trials for name in trial.parameters))
+
+
+def trials_table(record: StudyRecord) -> pd.DataFrame:
+    """One row a trial: number, outcome, value, step, seconds, attempts, health, reason.
+
+    Then one column for each parameter under core's name; None where the trial did not draw it.
+    """
+    names = parameter_names(record)
+    columns = ["number", "outcome", "value", "step", "seconds", "attempts", "health", "reason"]
+    rows = [
+        {
+            "number": trial.number,
+            "outcome": outcome_of(trial),
+            "value": trial.value,
+            "step": max(trial.curve, default=0),
+            "seconds": seconds_of(trial),
+            "attempts": trial.attempts,
+            "health": trial.health.get("verdict", ""),
+            "reason": trial.reason or trial.health.get("detail", ""),
+            **{name: trial.parameters.get(name) for name in names},
+        }
+        for trial in record.trials
+    ]
+    return text_table(rows, columns + names)
+
+
+def seconds_of(trial: TrialRecord) -> float | None:
+    """Seconds that the trial took: the sum of its costs, else the time between start and end."""
+    spent = sum(_seconds(trial.cost, name) for name in COSTS)
+    if spent:
+        return spent
+    if trial.started and trial.ended:
+        return (trial.ended - trial.started).total_seconds()
+    return None
+
+
+def cost_table(record: StudyRecord) -> pd.DataFrame:
+    """What the trials' time went to: columns what and seconds, largest first, without zeros."""
+    spent = {
+        words: sum(_seconds(trial.cost, name) for trial in record.trials)
+        for name, words in COSTS.items()
+    }
+    rows = sorted(((what, s) for what, s in spent.items() if s), key=lambda row: -row[1])
+    return pd.DataFrame(rows, columns=["what", "seconds"])
+
+
+def cost_sentences(record: StudyRecord) -> list[str]:
+    """What the study took, and what it was spared."""
+    said = [f"{duration(record.elapsed_s)} on the clock over all runs of the study."]
+    hits = [trial for trial in record.trials if trial.cost.get("cache_hit")]
+    if hits:
+        saved = sum(_seconds(trial.cost, "cache_saved_s") for trial in hits)
+        said.append(
+            f"{count(len(hits), 'trial')} took stage pretrain from the cache, which saved "
+            f"{duration(saved)} of training."
+        )
+    peak = max((_seconds(trial.cost, "peak_memory_bytes") for trial in record.trials), default=0)
+    if peak:
+        said.append(f"Largest memory of a trial: {peak / 2**30:.2f} GiB.")
+    return said
+
+
+def tally(record: StudyRecord) -> dict[str, int]:
+    """Outcome -> number of trials, in the order in which they first appear."""
+    counted: dict[str, int] = {}
+    for trial in record.trials:
+        counted[outcome_of(trial)] = counted.get(outcome_of(trial), 0) + 1
+    return counted
+
+
+def tally_text(record: StudyRecord) -> str:
+    """`12 of 20 trials finished: 9 complete, 2 pruned, 1 failed`."""
+    counted = tally(record)
+    finished = sum(trial.is_finished for trial in record.trials)
+    each = ", ".join(f"{number} {outcome}" for outcome, number in counted.items())
+    begun = f"{finished} of {count(record.total, 'trial')} finished"
+    return f"{begun}: {each}" if each else begun
+
+
+def choose_trials(record: StudyRecord, limit: int) -> list[TrialRecord]:
+    """At most `limit` trials by number: the best, and the rest evenly spaced."""
+    trials = list(record.trials)
+    if len(trials) <= limit:
+        return trials
+    chosen = (
+        {round(i * (len(trials) - 1) / (limit - 1)) for i in range(limit)} if limit > 1 else set()
+    )
+    picked = [trials[i] for i in sorted(chosen)]
+    best = record.best
+    if best is not None and best not in picked:
+        picked[len(picked) // 2 : len(picked) // 2 + 1] = [best]
+    return sorted(picked, key=lambda trial: trial.number)
+
+
+def parameters_text(parameters: Mapping[str, Any]) -> list[str]:
+    """`name = value`, one a parameter."""
+    return [f"{name} = {value_text(value)}" for name, value in parameters.items()]
+
+
+def _seconds(cost: Mapping[str, Any], name: str) -> float:
+    value = cost.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
