@@ -1,0 +1,194 @@
+"""Where a run stands, and the weights it came to, as bundles on disk."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.bundle import META, has_bundle, read_bundle, write_bundle
+from core.errors import CheckpointError
+from core.history import evaluation_as_json, evaluation_from_json
+from core.task import Evaluation
+
+_CHECKPOINT_EVERY_S = 5.0
+_LARGEST_SHARE = 0.02
+_WEIGHTS = "model.safetensors"
+
+
+def is_checkpoint_due(since_last_s: float, last_cost_s: float) -> bool:
+    """Whether to write a checkpoint that nobody asked for.
+
+    The one rule: not within 5 s of the last, and so seldom that, at what the last one cost,
+    writing takes less than 2 percent of the time. A killed run loses that much and no more.
+    """
+    return since_last_s >= max(_CHECKPOINT_EVERY_S, last_cost_s / _LARGEST_SHARE)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run stands, and all it needs to go on as if nothing had happened."""
+
+    stage: int
+    """Index of the stage under way."""
+    stage_step: int
+    """Updates done in it; its next batch is this one."""
+    weights: Mapping[str, torch.Tensor]
+    optimizer: Mapping[str, torch.Tensor]
+    """Empty before the stage's first update."""
+    scaler: Mapping[str, Any] | None
+    """The AMP loss scale; `None` without one."""
+    generators: Mapping[str, torch.Tensor]
+    telemetry: torch.Tensor
+    """[steps done on the whole curve, 4], fp32."""
+    curve: tuple[Evaluation, ...]
+    seconds: Mapping[str, float]
+    """Spent so far, by account."""
+    cache_saved_s: float | None
+    """What a stage taken from the cache had cost; `None` if none was."""
+    machine: Mapping[str, Any]
+    """As `core.machine.describe` has it."""
+    changes: tuple[str, ...]
+    """What changed of the machine between earlier attempts."""
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, config_digest: str) -> None:
+    """Puts `checkpoint` in place of the one in `folder`."""
+    tensors = {
+        **_under("model", checkpoint.weights),
+        **_under("optimizer", checkpoint.optimizer),
+        **_under("generator", checkpoint.generators),
+        "telemetry": checkpoint.telemetry,
+    }
+    meta = {
+        "config_digest": config_digest,
+        "stage": checkpoint.stage,
+        "stage_step": checkpoint.stage_step,
+        "scaler": checkpoint.scaler,
+        "curve": [evaluation_as_json(item) for item in checkpoint.curve],
+        "seconds": dict(checkpoint.seconds),
+        "cache_saved_s": checkpoint.cache_saved_s,
+        "machine": dict(checkpoint.machine),
+        "changes": checkpoint.changes,
+    }
+    # A name of its own, so that the old state stays whole until meta.json names the new one.
+    name = f"state-{secrets.token_hex(6)}.safetensors"
+    write_bundle(folder, name, tensors, meta)
+    for path in folder.iterdir():
+        if path.name not in (name, META):
+            path.unlink()
+
+
+def load_checkpoint(folder: Path, config_digest: str) -> Checkpoint | None:
+    """The checkpoint in `folder`, or `None` if there is none.
+
+    Raises: CheckpointError if it is damaged or of another configuration.
+    """
+    if not has_bundle(folder):
+        return None
+    tensors, meta = read_bundle(folder, way_out=f"Delete {folder} to begin this run again.")
+    _check_owner(folder, meta, config_digest)
+    return Checkpoint(
+        stage=meta["stage"],
+        stage_step=meta["stage_step"],
+        weights=_below("model", tensors),
+        optimizer=_below("optimizer", tensors),
+        scaler=meta["scaler"],
+        generators=_below("generator", tensors),
+        telemetry=tensors["telemetry"],
+        curve=tuple(evaluation_from_json(item) for item in meta["curve"]),
+        seconds=meta["seconds"],
+        cache_saved_s=meta["cache_saved_s"],
+        machine=meta["machine"],
+        changes=tuple(meta["changes"]),
+    )
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Deletes the checkpoint in `folder`, if there is one."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_weights(
+    folder: Path, model: torch.nn.Module, *, config_digest: str, facts: Mapping[str, Any]
+) -> None:
+    """Writes the model's weights, tied ones once, with `facts` in JSON beside them."""
+    meta = {"config_digest": config_digest, "facts": dict(facts)}
+    write_bundle(folder, _WEIGHTS, read_weights(model), meta)
+
+
+def load_weights(
+    folder: Path, model: torch.nn.Module, *, config_digest: str | None = None
+) -> None:
+    """Fills `model` from a folder that `save_weights` wrote.
+
+    Raises: CheckpointError if the files are missing, damaged, of another model or, where
+        `config_digest` is given, of another configuration.
+    """
+    way_out = "Run the configuration again to train these weights anew."
+    tensors, meta = read_bundle(folder, way_out=way_out)
+    if config_digest is not None:
+        _check_owner(folder, meta, config_digest)
+    put_weights(model, tensors, where=str(folder / _WEIGHTS))
+
+
+def read_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and persistent buffers by name, not copied; tied ones by their first name."""
+    seen: set[int] = set()
+    weights = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            weights[name] = tensor.detach()
+    return weights
+
+
+def put_weights(
+    model: torch.nn.Module, weights: Mapping[str, torch.Tensor], *, where: str
+) -> None:
+    """Copies `weights` into `model` in place.
+
+    Raises: CheckpointError if names, shapes or types are not the model's.
+    """
+    own = read_weights(model)
+    for name in sorted(own.keys() | weights.keys()):
+        expected, found = _shape(own.get(name)), _shape(weights.get(name))
+        if found != expected:
+            raise CheckpointError(
+                f"tensor {name!r} does not fit the model",
+                where=where,
+                got=found,
+                allowed=expected,
+                way_out="It was written for another structure or by another version.",
+            )
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+
+
+def _check_owner(folder: Path, meta: Mapping[str, Any], config_digest: str) -> None:
+    if meta["config_digest"] != config_digest:
+        raise CheckpointError(
+            "config_digest is that of another configuration",
+            where=str(folder / META),
+            got=meta["config_digest"][:12],
+            allowed=config_digest[:12],
+            way_out="Use another folder, or delete this one to begin again.",
+        )
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    start = f"{prefix}."
+    return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
