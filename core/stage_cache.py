@@ -1,0 +1,145 @@
+"""Results of stages by content, so that equal stages are trained once on a machine."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from core.bundle import SCHEMA_VERSION, has_bundle, read_bundle, write_bundle
+from core.errors import CheckpointError
+from core.history import evaluation_as_json, evaluation_from_json
+from core.settings import digest_of
+from core.task import Evaluation, Stage
+
+logger = logging.getLogger(__name__)
+
+RECIPE_VERSION = 1
+"""Raised when the loop, the optimizer or a schedule changes its numbers: old results rest."""
+
+_WAIT_POLL_S = 0.25
+_WEIGHTS = "model.safetensors"
+_TELEMETRY = "telemetry"
+_MODEL = "model."
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a finished stage leaves to the next one, and to people."""
+
+    weights: Mapping[str, torch.Tensor]
+    telemetry: torch.Tensor
+    """[steps of the stage, 4], fp32."""
+    curve: tuple[Evaluation, ...]
+    texts: Mapping[str, str]
+    """Of the stage's last evaluation."""
+    cost_s: float
+    """Seconds it took to train and evaluate."""
+
+
+def stage_key(stage: Stage, machine: Mapping[str, Any]) -> str | None:
+    """What a stage's result is kept under; `None` for a stage that is not to be kept.
+
+    It covers all that decides the numbers: the task's own key, the stage itself, the machine
+    (device kind, precision, threads, torch) and the versions of recipe and files.
+    """
+    if stage.cache_key is None:
+        return None
+    described = {
+        "task": dict(stage.cache_key),
+        "stage": {**asdict(stage), "recipe": stage.recipe.model_dump(mode="json")},
+        "machine": dict(machine),
+        "versions": [RECIPE_VERSION, SCHEMA_VERSION],
+    }
+    return digest_of(described)
+
+
+class Claim:
+    """The right to train what is not there yet, or the result that is."""
+
+    def __init__(self, folder: Path, result: StageResult | None) -> None:
+        self._folder = folder
+        self.result = result
+        """The finished stage, or `None` if it is for the holder of the claim to train."""
+
+    def store(self, result: StageResult) -> None:
+        """Keeps the result for whoever claims it next."""
+        tensors = {f"{_MODEL}{name}": tensor for name, tensor in result.weights.items()}
+        tensors[_TELEMETRY] = result.telemetry
+        meta = {
+            "curve": [evaluation_as_json(item) for item in result.curve],
+            "texts": dict(result.texts),
+            "cost_s": result.cost_s,
+        }
+        write_bundle(self._folder, _WEIGHTS, tensors, meta)
+
+
+class StageCache:
+    """A folder of finished stages, one folder each; safe for any number of processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def claim(self, key: str, *, on_wait: Callable[[], bool]) -> Iterator[Claim | None]:
+        """Gives the finished stage under `key`, or the sole right to train it within the block.
+
+        While another process trains it, `on_wait` is asked several times a second whether to go on
+        waiting; on False the block gets `None`. The right ends with the block or with the process,
+        however it dies. An entry that fails its digest is deleted, and so trained again.
+        """
+        folder = self._root / key
+        if (result := _read(folder)) is not None:
+            yield Claim(folder, result)
+            return
+        self._root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._root / f"{key}.lock")
+        while not _acquire(lock):
+            if not on_wait():
+                yield None
+                return
+        try:
+            result = _read(folder)  # another process may have finished it meanwhile
+            if result is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                lock.release()
+            yield Claim(folder, result)
+        finally:
+            lock.release()
+
+
+def _acquire(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=_WAIT_POLL_S)
+    except Timeout:
+        return False
+    return True
+
+
+def _read(folder: Path) -> StageResult | None:
+    if not has_bundle(folder):
+        return None
+    try:
+        tensors, meta = read_bundle(folder, way_out="It is trained again.")
+    except CheckpointError as error:
+        logger.warning("The stage cache is damaged. %s", error)
+        return None
+    return StageResult(
+        weights={
+            name.removeprefix(_MODEL): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(_MODEL)
+        },
+        telemetry=tensors[_TELEMETRY],
+        curve=tuple(evaluation_from_json(item) for item in meta["curve"]),
+        texts=meta["texts"],
+        cost_s=meta["cost_s"],
+    )
