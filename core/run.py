@@ -1,0 +1,154 @@
+"""A run from its configuration to its outcome, in a folder of its own.
+
+Torch is loaded by what trains or scores: reading an outcome takes none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.atomic import replace_json
+from core.errors import CheckpointError
+from core.history import evaluation_from_json
+from core.registry import find_task
+from core.settings import RunConfig
+from core.task import Cost, Health, OnEvent, Outcome, OutcomeState, Placement, Scores
+
+SCHEMA_VERSION = 1
+"""Of `config.json` and `outcome.json`; raised when they change meaning."""
+
+_CONFIG = "config.json"
+_OUTCOME = "outcome.json"
+
+
+def run(
+    config: RunConfig, placement: Placement, folder: Path, cache_dir: Path, on_event: OnEvent
+) -> Outcome:
+    """Trains `config` in `folder`, or goes on where the folder stands; writes `outcome.json` last.
+
+    A folder that has the final outcome of this configuration returns it at once, without events.
+    What runs share, tokenizers and finished stages, lies in `cache_dir`.
+
+    Raises: CheckpointError if the folder holds another configuration or a damaged checkpoint, and
+    what
+        the task raises for its data.
+    """
+    started = time.monotonic()
+    from core.checkpoint import remove_checkpoint
+    from core.stage_cache import StageCache
+    from core.train import train
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _take_folder(folder, config)
+    outcome = _read_final(folder)
+    if outcome is None:
+        (folder / _OUTCOME).unlink(missing_ok=True)
+        task = find_task(config.task).build(config, placement, cache_dir)
+        cache = StageCache(cache_dir / "stages")
+        outcome = train(task, config, placement, folder, cache, on_event, started=started)
+        _write_outcome(folder, outcome)
+    if outcome.state is not OutcomeState.PAUSED:
+        remove_checkpoint(folder / "checkpoint")
+    return outcome
+
+
+def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:
+    """The test score of the weights that a completed run left in `folder`.
+
+    Raises: CheckpointError if they are missing, damaged or of another configuration.
+    """
+    import torch
+
+    from core.checkpoint import load_weights
+    from core.machine import occupy
+    from core.precision import choose
+
+    device = occupy(placement)
+    task = find_task(config.task).build(config, placement, cache_dir)
+    model = task.build_model().to(device)
+    load_weights(folder / "weights", model, config_digest=config.digest())
+    precision = choose(config.protocol.get("precision", "auto"), device)
+    model.eval()
+    with torch.no_grad(), precision.autocast():
+        return task.test(model)
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """The outcome in `folder`: final, or that of a paused run.
+
+    Raises: CheckpointError if there is none, or it cannot be read.
+    """
+    path = folder / _OUTCOME
+    value = _read_json(path)
+    try:
+        outcome = value["outcome"]
+        return Outcome(
+            state=OutcomeState(outcome["state"]),
+            step=outcome["step"],
+            value=outcome["value"],
+            curve=tuple(evaluation_from_json(item) for item in outcome["curve"]),
+            health=Health(**outcome["health"]),
+            cost=Cost(**outcome["cost"]),
+            reason=outcome["reason"],
+            facts=outcome["facts"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"this is no outcome ({error})",
+            where=str(path),
+            way_out="Delete it, and the run goes on from its checkpoint or begins again.",
+        ) from error
+
+
+def _take_folder(folder: Path, config: RunConfig) -> None:
+    """Writes `config.json`, unless the folder is already somebody else's."""
+    path = folder / _CONFIG
+    digest = config.digest()
+    from core.bundle import has_bundle
+
+    is_used = (folder / _OUTCOME).exists() or has_bundle(folder / "checkpoint")
+    if is_used and (found := _read_json(path).get("digest")) != digest:
+        raise CheckpointError(
+            "the folder holds a run of another configuration",
+            where=str(path),
+            got=str(found)[:12],
+            allowed=digest[:12],
+            way_out="Use another folder, or delete this one.",
+        )
+    described = {
+        "schema_version": SCHEMA_VERSION,
+        "digest": digest,
+        "config": config.model_dump(mode="json"),
+    }
+    replace_json(path, described)
+
+
+def _read_final(folder: Path) -> Outcome | None:
+    """The folder's outcome if nothing is left to do, else `None`."""
+    if not (folder / _OUTCOME).exists():
+        return None
+    outcome = read_outcome(folder)
+    return None if outcome.state is OutcomeState.PAUSED else outcome
+
+
+def _write_outcome(folder: Path, outcome: Outcome) -> None:
+    described = dataclasses.asdict(outcome) | {"state": outcome.state.value}
+    replace_json(folder / _OUTCOME, {"schema_version": SCHEMA_VERSION, "outcome": described})
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """Raises: CheckpointError if the file is missing or is no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError("there is no such file", where=str(path)) from None
+    except ValueError as error:
+        raise CheckpointError(f"this is no JSON ({error})", where=str(path)) from error
+    if not isinstance(value, dict):
+        raise CheckpointError("this is no JSON object", where=str(path))
+    return value
