@@ -22,7 +22,7 @@ class Bleu:
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
     """Scores hypotheses against one reference each.
 
-    Raises: ValueError for unequal numbers, which sacrebleu would score without a word, and for none.
+    Raises: ValueError for unequal numbers, which sacrebleu would score in silence, and for none.
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")

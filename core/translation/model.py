@@ -67,6 +67,7 @@ class Transformer(nn.Module):
         self.pad_id = pad_id
         self.embedding = nn.Embedding(vocab_size, d_model, padding_idx=pad_id)
         nn.init.normal_(self.embedding.weight, std=_EMBEDDING_STD)
+        nn.init.zeros_(self.embedding.weight[pad_id])
         self.positions = SinusoidalPositions(d_model, pad_id)
         self.dropout = Dropout(settings.dropout)
         sizes = d_model, settings.num_heads, settings.d_ff, settings.dropout, settings.norm
