@@ -72,7 +72,7 @@ def twin(model: Transformer) -> M2M100ForConditionalGeneration:
         eos_token_id=EOS_ID,
         decoder_start_token_id=BOS_ID,
     )
-    theirs = M2M100ForConditionalGeneration(config).eval()
+    theirs = M2M100ForConditionalGeneration(config).eval().to(model.embedding.weight.dtype)
     missing, unexpected = theirs.load_state_dict(_translated_weights(model), strict=False)
     assert not unexpected
     # What is missing is tied to the shared embedding.
