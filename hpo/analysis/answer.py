@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from hpo.analysis.formats import ScoreFormat, count, is_finite
+from hpo.analysis.formats import ScoreFormat, is_finite
 from hpo.analysis.tables import text_table
 from hpo.analysis.trials import outcome_of
 from hpo.records import StudyRecord, TrialRecord
@@ -76,8 +76,10 @@ def _start_is_best(record: StudyRecord) -> str:
     others = sum(trial.state == "complete" for trial in record.trials) - 1
     if not others:
         return "Only the start configuration is complete: there is nothing to compare it with."
-    beaten = count(others, "other complete trial")
-    return f"The start configuration is still the best: none of {beaten} beat it."
+    said = "The start configuration is still the best"
+    if others == 1:
+        return f"{said}: the only other complete trial did not beat it."
+    return f"{said}: none of {others} other complete trials beat it."
 
 
 def no_best_sentence(record: StudyRecord) -> str:
@@ -112,9 +114,9 @@ def reading_sentences(record: StudyRecord) -> list[str]:
             f"{record.best.number}."
         )
     complete = sum(trial.state == "complete" for trial in record.trials)
-    if complete > 1:
+    if complete > 1 and len(record.readings) == 1:
         said.append(
-            f"The validation score was the best of {complete}, and so flatters the winner a "
-            "little; the test score does not, because it chose nothing."
+            f"The validation score was the best of {complete} and can flatter the winner; the "
+            "test score cannot, because nothing was chosen by it."
         )
     return said

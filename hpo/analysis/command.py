@@ -24,7 +24,7 @@ def command_again(record: StudyRecord) -> str:
     declared = record.declaration
     path = Path(str(declared.get("path") or record.name))
     names = {study.path.absolute(): study.name for study in declared_studies()}
-    words = ["python", "-m", "hpo", "run", "--study", names.get(path.absolute(), str(path))]
+    words = ["python", "-m", "hpo", "run", "--study", names.get(path.absolute(), _from_here(path))]
     try:
         in_file = load_study(str(path)).as_json()
     except UserError:
@@ -42,9 +42,16 @@ def command_again(record: StudyRecord) -> str:
             # TOML has no null: what was unset cannot be set to nothing.
             elif value is not None and value != before.get(name):
                 words += ["--set", f"{section}.{name}={_as_toml(value)}"]
-    if record.folder.parent != Path(_DEFAULT_RUNS_DIR):
-        words += ["--runs-dir", str(record.folder.parent)]
+    runs_dir = _from_here(record.folder.parent)
+    if runs_dir != _DEFAULT_RUNS_DIR:
+        words += ["--runs-dir", runs_dir]
     return shlex.join(words)
+
+
+def _from_here(path: Path) -> str:
+    """The path relative to the current folder where it lies below it, else absolute."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def _as_toml(value: Any) -> str:

@@ -69,8 +69,9 @@ def _facts_of_best(record: StudyRecord) -> dict[str, Any]:
     except (OSError, ValueError):
         # The page is about the numbers in the storage; a lost file costs these lines only.
         return {}
-    facts = outcome.get("facts") if isinstance(outcome, dict) else None
-    return facts if isinstance(facts, dict) else {}
+    for name in ("outcome", "facts"):
+        outcome = outcome.get(name) if isinstance(outcome, dict) else None
+    return outcome if isinstance(outcome, dict) else {}
 
 
 def _version(package: str) -> str:

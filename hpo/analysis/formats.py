@@ -24,7 +24,7 @@ class ScoreFormat:
     @classmethod
     def of(cls, record: StudyRecord) -> Self:
         """Enough decimals for about four digits of the study's largest score."""
-        scores = [trial.value for trial in record.trials if is_finite(trial.value)]
+        scores = [*(t.value for t in record.trials), *(r.value for r in record.readings)]
         return cls(record.metric, decimals_for(scores))
 
     def number(self, value: float | None) -> str:
@@ -61,7 +61,8 @@ def is_finite(value: float | None) -> bool:
 
 def decimals_for(scores: Iterable[float | None]) -> int:
     """Decimals that leave about four digits in the largest of `scores`."""
-    largest = max((abs(score) for score in scores if score is not None), default=0.0)
+    known = [abs(score) for score in scores if score is not None and math.isfinite(score)]
+    largest = max(known, default=0.0)
     if largest >= 10:
         return 2
     return 3 if largest >= 1 else 4
@@ -76,6 +77,8 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         # `3e-5` rather than Python's `3e-05`.
         return re.sub(r"e([+-])0+", r"e\1", f"{value:.4g}")
+    if isinstance(value, list | tuple):
+        return ", ".join(value_text(item) for item in value) or MISSING
     return str(value)
 
 

@@ -170,7 +170,7 @@ def _draw_by_depth(figure: go.Figure, table: pd.DataFrame) -> None:
     depths = sorted(table["depth"].unique())
     for depth, colour in zip(depths, ramp(len(depths)), strict=True):
         rows = table[table["depth"] == depth]
-        _draw_lines(figure, rows, colour, name=f"{value_text(depth)} layers")
+        _draw_lines(figure, rows, colour, name=f"depth {value_text(depth)}")
 
 
 def _draw_by_value(figure: go.Figure, table: pd.DataFrame, scores: ScoreFormat) -> None:

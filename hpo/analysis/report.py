@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from core.atomic import replace_text
 from hpo.analysis.markup import Html, join, tag
 from hpo.analysis.palette import dark_colours
 from hpo.analysis.sections import build_sections
@@ -32,17 +31,8 @@ def write_report(record: StudyRecord, path: Path | None = None) -> Path:
     path = path or record.folder / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     # A lone surrogate, which JSON can smuggle into a name, has no UTF-8.
-    page = render(record).encode("utf-8", errors="replace")
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(page)
-        written = Path(name)
-        written.chmod(0o644)
-        written.replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    page = render(record).encode("utf-8", errors="replace").decode("utf-8")
+    replace_text(path, page)
     return path
 
 

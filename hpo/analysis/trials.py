@@ -70,12 +70,12 @@ def seconds_of(trial: TrialRecord) -> float | None:
 
 
 def cost_table(record: StudyRecord) -> pd.DataFrame:
-    """What the trials' time went to: columns what and seconds, largest first, without zeros."""
+    """What the trials' time went to: what, seconds; largest first, nothing below 0.05 s."""
     spent = {
         words: sum(_seconds(trial.cost, name) for trial in record.trials)
         for name, words in COSTS.items()
     }
-    rows = sorted(((what, s) for what, s in spent.items() if s), key=lambda row: -row[1])
+    rows = sorted(((what, s) for what, s in spent.items() if s >= 0.05), key=lambda row: -row[1])
     return pd.DataFrame(rows, columns=["what", "seconds"])
 
 

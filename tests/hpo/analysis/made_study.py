@@ -256,14 +256,8 @@ class MadeTrial:
             cache_saved_s=7.0 if self.number % 3 == 2 else 0.0,
             peak_memory_bytes=(500 + self.number) << 20,
         )
-        outcome = {
-            "facts": {
-                "device": "cpu made",
-                "precision": "fp32",
-                "truncated_pairs": {"pretrain": 5},
-            }
-        }
-        (folder / "outcome.json").write_text(json.dumps(outcome))
+        facts = {"device": "cpu made", "precision": "fp32", "truncated_pairs": {"pretrain": 5}}
+        (folder / "outcome.json").write_text(json.dumps({"outcome": {"facts": facts}}))
         started = datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(seconds=30 * self.number)
         hostile = self.plan.hostile
         return TrialRecord(

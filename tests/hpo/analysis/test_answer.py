@@ -44,6 +44,13 @@ def test_a_start_that_is_still_best_is_said(tmp_path):
     ]
 
 
+def test_one_other_trial_is_told_as_one(tmp_path):
+    record = made_study(tmp_path, trials=2, same_score=True)
+    assert told(record) == [
+        "The start configuration is still the best: the only other complete trial did not beat it."
+    ]
+
+
 def test_a_lonely_start_has_nothing_to_compare_with(tmp_path):
     record = made_study(tmp_path, trials=1)
     assert told(record) == [

@@ -29,7 +29,7 @@ def test_facts_name_digests_counts_machine_and_versions(tmp_path):
 def test_a_lost_or_torn_outcome_costs_its_lines_only(tmp_path):
     record = made_study(tmp_path)
     outcome = record.best.folder / "outcome.json"
-    for content in (b'{"facts"', b"[]", b'{"facts": 3}'):
+    for content in (b'{"outcome"', b"[]", b'{"outcome": 3}', b'{"outcome": {"facts": 3}}'):
         outcome.write_bytes(content)
         assert "best trial: device" not in set(facts_table(record)["name"])
     outcome.unlink()

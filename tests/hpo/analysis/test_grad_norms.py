@@ -83,7 +83,7 @@ def test_lines_are_coloured_by_depth_on_a_log_axis_with_clip_and_alarm(tmp_path)
     assert {shape.y0 for shape in figure.layout.shapes} == {10.0, 0.5}
     depths = {t.parameters["model.num_layers"] for t in record.trials if t.curve}
     names = {trace.name for trace in figure.data}
-    assert names == {f"{depth} layers" for depth in depths} | {"NaN or infinite"}
+    assert names == {f"depth {depth}" for depth in depths} | {"NaN or infinite"}
 
 
 def test_without_depth_lines_are_coloured_by_score(tmp_path):

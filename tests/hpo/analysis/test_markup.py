@@ -34,7 +34,8 @@ def test_a_table_has_a_caption_and_headers_for_rows_and_columns():
         (3.21987e-05, "3.22e-5"),
         (2.5e10, "2.5e+10"),
         ("pre", "pre"),
-        ([2, 3], "[2, 3]"),
+        ([2, 3.5], "2, 3.5"),
+        ([], "–"),
     ],
 )
 def test_values_are_short(value, text):
