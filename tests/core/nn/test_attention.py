@@ -96,7 +96,7 @@ def test_masked_keys_have_no_influence(way: str) -> None:
     assert torch.equal(attend(query, key_value, attend_mask=padding_mask()), expected)
 
 
-def test_a_query_that_may_see_nothing_stays_finite() -> None:
+def test_a_query_that_may_see_nothing_stays_finite(way: str) -> None:
     query, key_value = groups(requires_grad=True)
     nothing = torch.zeros(B, 1, 1, S, dtype=torch.bool)
     read = attend(query, key_value, attend_mask=nothing)
