@@ -15,8 +15,9 @@ from filelock import FileLock, Timeout
 
 from core.bundle import SCHEMA_VERSION, has_bundle, read_bundle, write_bundle
 from core.errors import CheckpointError
-from core.history import evaluation_as_json, evaluation_from_json
+from core.history import History, evaluation_as_json, evaluation_from_json
 from core.settings import digest_of
+from core.stopwatch import Stopwatch, evaluating, training
 from core.task import Evaluation, Stage
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,20 @@ def stage_key(stage: Stage, machine: Mapping[str, Any]) -> str | None:
         "versions": [RECIPE_VERSION, SCHEMA_VERSION],
     }
     return digest_of(described)
+
+
+def gather_result(
+    stage: Stage, weights: Mapping[str, torch.Tensor], history: History, clock: Stopwatch
+) -> StageResult:
+    """The result of a stage whose last evaluation is the last of `history`."""
+    end = stage.first_step + stage.steps
+    return StageResult(
+        weights=weights,
+        telemetry=history.read_rows(stage.first_step, end),
+        curve=tuple(item for item in history.curve if item.step > stage.first_step),
+        texts=history.last_texts,
+        cost_s=clock.spent_on(training(stage)) + clock.spent_on(evaluating(stage)),
+    )
 
 
 class Claim:

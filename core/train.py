@@ -30,7 +30,7 @@ from core.precision import choose
 from core.reporting import End, Reporter, obey
 from core.seeding import put_generators, read_generators, seed_everything
 from core.settings import RunConfig
-from core.stage_cache import StageCache, StageResult, stage_key
+from core.stage_cache import StageCache, StageResult, gather_result, stage_key
 from core.stopwatch import Stopwatch, evaluating, sum_up, training
 from core.task import (
     Evaluation,
@@ -211,7 +211,8 @@ class _Run:
             is_finished = self._history.last_step == self._stage.first_step + self._stage.steps
             if is_finished and (end is None or end.state is not OutcomeState.COLLAPSED):
                 with self._clock.charging("checkpoint"):
-                    claim.store(self._sum_up_stage())
+                    weights = read_weights(self._model)
+                    claim.store(gather_result(self._stage, weights, self._history, self._clock))
             return end
 
     def _adopt(self, result: StageResult) -> End | None:
@@ -230,17 +231,6 @@ class _Run:
         self._write_history()
         self._done, self._restored, self._saved_s = stage.steps, None, result.cost_s
         return None
-
-    def _sum_up_stage(self) -> StageResult:
-        stage = self._stage
-        spent = self._clock.spent_on
-        return StageResult(
-            weights=read_weights(self._model),
-            telemetry=self._history.read_rows(stage.first_step, stage.first_step + stage.steps),
-            curve=tuple(item for item in self._history.curve if item.step > stage.first_step),
-            texts=self._history.last_texts,
-            cost_s=spent(training(stage)) + spent(evaluating(stage)),
-        )
 
     def _train_stage(self) -> End | None:
         self._begin_stage()
