@@ -1,18 +1,30 @@
-"""Studies of the toy task, and slots that run it in this process."""
+"""Studies of the toy task, slots that run it in this process, and drivers of the two."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+import sqlalchemy
 
 from core import registry
 from core.settings import RunConfig
-from core.task import OnEvent, Outcome, Placement, Scores
+from core.task import Facts, OnEvent, Outcome, Placement, Scores
+from hpo.clock import StudyClock
 from hpo.declarations import Study, load_study
-from hpo.slots import Work
+from hpo.driver import Driver, Stop
+from hpo.events import Event
+from hpo.folders import StudyFolder
+from hpo.pruners import build_pruner
+from hpo.roster import Roster
+from hpo.schedulers import Scheduler
+from hpo.schedulers.plain import PlainScheduler
+from hpo.slots import Slot, Work
 
 SPACE = """
 task = "toy"
@@ -21,12 +33,26 @@ task = "toy"
 "finetune.rate" = { type = "float", low = 1e-5, high = 1e-1, log = true }
 """
 
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test here pulls the plug, and a study of seven trials waits for the disk 300 times."""
+
+    def hurry(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
+    yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
+
+
 MakeStudy = Callable[..., Study]
 
 
 @pytest.fixture
 def make_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStudy:
-    """Writes and loads a study of the toy task: `make_study("x", {"trials": 5}, space=...)`."""
+    """Writes and loads a study of the toy task, without a pruner unless it is asked for."""
     monkeypatch.setitem(registry._MODULES, "toy", "toy_curves")
 
     def make(
@@ -37,19 +63,21 @@ def make_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStudy:
         rest: str = "",
     ) -> Study:
         folder = tmp_path / "declared"
-        folder.mkdir(exist_ok=True)
-        (folder / "space.toml").write_text(space)
-        (folder / "toy.toml").write_text(
-            f'task = "toy"\nsearch_space = "space.toml"\ntrials = 7\nseed = 3\n{rest}'
-        )
+        write_study(folder, space=space, rest=rest)
         changes = {"pruner.name": "none", **(overrides or {})}
-        options = [
-            f"{key}={str(value).lower() if isinstance(value, bool) else value}"
-            for key, value in changes.items()
-        ]
+        options = [f"{key}={value}" for key, value in changes.items()]
         return load_study(str(folder / "toy.toml"), overrides=options, name=name)
 
     return make
+
+
+def write_study(folder: Path, *, space: str = SPACE, rest: str = "") -> None:
+    """Writes `toy.toml`, seven trials of the toy task, and its search space."""
+    folder.mkdir(exist_ok=True)
+    (folder / "space.toml").write_text(space)
+    (folder / "toy.toml").write_text(
+        f'task = "toy"\nsearch_space = "space.toml"\ntrials = 7\nseed = 3\n{rest}'
+    )
 
 
 class ToySlot:
@@ -79,3 +107,81 @@ class ToySlot:
 def toy_slots(number: int, cache: Path) -> list[ToySlot]:
     """Slots as `launch` asks for them."""
     return [ToySlot(cache) for _ in range(number)]
+
+
+@dataclass
+class Bench:
+    """A study in memory with its folder, run by one driver after another."""
+
+    study: Study
+    runs: Path
+    found: optuna.Study = field(init=False)
+    events: list[Event] = field(default_factory=list)
+    elapsed_s: float = 0.0
+    failure: str | None = None
+
+    def __post_init__(self) -> None:
+        direction = self.study.spec.metric.direction
+        self.found = optuna.create_study(study_name=self.study.name, direction=direction)
+        self.folder = StudyFolder(self.runs, self.study.name)
+        self.folder.trials.mkdir(parents=True)
+
+    def run(
+        self,
+        total: int = 7,
+        *,
+        slots: int | Sequence[Slot] = 1,
+        scheduler: Scheduler | None = None,
+        limit_s: float | None = None,
+        on_event: Callable[[Driver, Event], None] | None = None,
+    ) -> Stop:
+        """One driver from start to stop; `on_event` sees its events, and may interrupt it."""
+        grid = self.study.grid
+        facts = Facts({"data": "d" * 64})
+        roster = Roster(
+            self.study, facts, self.found, self.folder, build_pruner(self.study.pruner, grid)
+        )
+
+        def observe(event: Event) -> None:
+            self.events.append(event)
+            if on_event is not None:
+                on_event(driver, event)
+
+        driver = Driver(
+            self.study,
+            roster,
+            scheduler or PlainScheduler(),
+            clock=StudyClock(self.elapsed_s, limit_s, lambda s: setattr(self, "elapsed_s", s)),
+            observe=observe,
+            total=total,
+        )
+        given = toy_slots(slots, self.folder.cache) if isinstance(slots, int) else slots
+        stop = driver.run(given)
+        self.failure = driver.failure
+        return stop
+
+    def told(self) -> list[tuple[Any, ...]]:
+        """All that is stored of the trials but times and attempts."""
+        return [
+            (one.number, one.state.name, one.params, one.value, one.intermediate_values)
+            for one in self.found.get_trials()
+        ]
+
+    def states(self) -> str:
+        """The trials' states, one letter each: Complete, Pruned, Fail, Running, Waiting."""
+        return "".join(one.state.name[0] for one in self.found.get_trials())
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def bench(make_study: MakeStudy, tmp_path: Path) -> Callable[..., Bench]:
+    """Makes a bench of a study declared as `make_study` does."""
+
+    def make(overrides: Mapping[str, Any] | None = None, **declared: Any) -> Bench:
+        study = make_study(overrides=overrides, **declared)
+        return Bench(study, tmp_path / f"runs{len(list(tmp_path.iterdir()))}")
+
+    return make

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import toy_slots
+
+from core.task import Grid
+from hpo.cleaning import clean
+from hpo.declarations import Study
+from hpo.events import Event, TrialEvaluated, TrialStarted
+from hpo.launch import RunOptions, launch
+from hpo.lock import StudyOwnedError
+from hpo.reading import UnknownStudyError, list_studies, read_study
+from hpo.records import StudyRecord
+from hpo.storage import StorageError
+
+MakeStudy = Callable[..., Study]
+HALVING = {"pruner.name": "successive_halving", "pruner.reduction_factor": 2}
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+def _run(
+    study: Study, runs: Path, watch: Callable[[Event], None] = _ignore, trials: int = 7
+) -> None:
+    launch(study, RunOptions(trials=trials, runs_dir=runs), watch, make_slots=toy_slots)
+
+
+def test_a_record_tells_all_that_was_stored(make_study: MakeStudy, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    study = make_study(overrides=HALVING)
+    _run(study, runs)
+    record = read_study(None, "toy", runs)
+    assert (record.name, record.task, record.metric) == ("toy", "toy", study.spec.metric)
+    assert record.grid == study.grid == Grid((("second", 12),), 3)
+    assert record.declaration == study.as_json()
+    assert record.facts["counts"] == {"numbers": 3}
+    assert (record.total, record.is_owned, record.final_line) == (7, False, "FINAL_TEST_SCORE")
+    assert record.elapsed_s > 0
+    assert record.folder == runs / "toy"
+    assert [trial.number for trial in record.trials] == list(range(7))
+    assert {trial.state for trial in record.trials} == {"complete", "pruned"}
+    assert all(trial.is_finished and trial.attempts == 1 for trial in record.trials)
+    best = record.best
+    assert best is not None
+    assert best.value == max(trial.value or 0 for trial in record.trials)
+    assert list(best.parameters) == ["model.width", "finetune.rate"]
+    assert list(best.curve) == [3, 6, 9, 12]
+    assert (best.health["verdict"], best.cost["finetune_s"]) == ("healthy", 0.1)
+    assert best.started is not None
+    assert best.ended is not None
+    assert best.started <= best.ended
+    assert best.folder.is_dir()
+    assert [reading.trial for reading in record.readings] == [best.number]
+    pruned = next(trial for trial in record.trials if trial.state == "pruned")
+    assert pruned.reason.startswith("pruned at step")
+    assert pruned.value == pruned.curve[max(pruned.curve)]
+
+
+def test_the_optuna_study_is_a_copy_that_nothing_keeps_open(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    _run(make_study(), runs)
+    copy = read_study(None, "toy", runs).optuna_study
+    assert isinstance(copy._storage, optuna.storages.InMemoryStorage)
+    (runs / "hpo.db").unlink()
+    assert copy.study_name == "toy"
+    assert len(copy.trials) == 7
+    assert copy.best_trial.user_attrs["outcome"] == "completed"
+
+
+def test_trials_of_a_study_nobody_owns_are_interrupted(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    seen: list[StudyRecord] = []
+
+    def fall(event: Event) -> None:
+        if isinstance(event, TrialEvaluated) and event.number == 1:
+            seen.append(read_study(None, "toy", runs))
+            seen.append(seen[0])
+            assert [one.state for one in list_studies(None, runs)] == ["running"]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _run(make_study(), runs, fall)
+    assert seen[0].is_owned
+    assert [trial.state for trial in seen[0].trials] == ["complete", "running"]
+    record = read_study(None, "toy", runs)
+    assert not record.is_owned
+    assert [trial.state for trial in record.trials] == ["complete", "interrupted"]
+    assert [one.state for one in list_studies(None, runs)] == ["interrupted"]
+
+
+def test_studies_of_one_database_are_listed(make_study: MakeStudy, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    assert list_studies(None, runs) == []
+    assert not runs.exists()
+    _run(make_study("b"), runs, trials=2)
+    _run(make_study("a"), runs, trials=3)
+    optuna.create_study(storage=f"sqlite:///{runs}/hpo.db", study_name="not ours")
+    first, second = list_studies(None, runs)
+    assert (first.name, first.state, first.finished, first.total) == ("a", "finished", 3, 3)
+    assert (second.name, second.finished) == ("b", 2)
+    record = read_study(None, "a", runs)
+    assert record.best is not None
+    assert (first.best, first.best_trial) == (record.best.value, record.best.number)
+    with pytest.raises(UnknownStudyError, match="not made by this program"):
+        read_study(None, "not ours", runs)
+
+
+def test_an_unknown_study_is_told_with_those_that_there_are(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with pytest.raises(StorageError, match="no study has been run here"):
+        read_study(None, "toy", runs)
+    _run(make_study("depth"), runs, trials=1)
+    said = r"no study 'dept' has been run here, .*|Allowed: depth\. Did you mean 'depth'\?"
+    with pytest.raises(UnknownStudyError, match=said):
+        read_study(None, "dept", runs)
+
+
+def test_cleaning_frees_what_a_killed_run_left(make_study: MakeStudy, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    _run(make_study(overrides={"storage.keep": 2}), runs)
+    trials = runs / "toy" / "trials"
+    kept = {path.parent.name for path in trials.glob("*/weights")}
+    for number in range(7):
+        (trials / f"{number:04d}" / "checkpoint").mkdir()
+        (trials / f"{number:04d}" / "checkpoint" / "a").write_bytes(b"x" * 211)
+        (trials / f"{number:04d}" / "weights").mkdir(exist_ok=True)
+    stages = runs / ".cache" / "stages"
+    stages.mkdir()
+    (stages / "a").write_bytes(b"x" * 17)
+    assert clean(None, "toy", runs) == (7 + 5 + 1, 7 * 211 + 17)
+    assert {path.parent.name for path in trials.glob("*/weights")} == kept
+    assert len(list(trials.glob("*/trial.json"))) == 7
+    assert not stages.exists()
+    assert clean(None, "toy", runs) == (0, 0)
+
+
+def test_cleaning_touches_no_study_that_is_run_or_can_go_on(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+
+    def look(event: Event) -> None:
+        if isinstance(event, TrialStarted) and event.number == 2:
+            with pytest.raises(StudyOwnedError):
+                clean(None, "toy", runs)
+        if isinstance(event, TrialEvaluated) and event.number == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _run(make_study(), runs, look)
+    (runs / ".cache" / "stages").mkdir()
+    assert clean(None, "toy", runs) == (0, 0)
+    assert (runs / "toy" / "trials" / "0002" / "checkpoint").is_dir()
+    assert (runs / ".cache" / "stages").is_dir()

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from core.errors import SettingsError
+from hpo import trials
+from hpo.declarations import Study
+from hpo.samplers import build_sampler, count_points
+from hpo.sampling import suggest
+
+NARROW = """
+task = "toy"
+[parameters]
+"model.width" = { type = "int", low = 2, high = 4 }
+"model.kind" = { type = "categorical", choices = ["fine", "crash"] }
+[parameters."finetune.rate"]
+type = "float"
+low = 0.1
+high = 0.7
+step = 0.3
+when = { "model.kind" = "fine" }
+"""
+"""3 widths x (3 rates + 1): 12 points."""
+
+MakeStudy = Callable[..., Study]
+
+
+def _draw(study: Study, found: optuna.Study, *, upto: int | None = None) -> optuna.Trial:
+    """Takes up the trial begun last, or begins one, and suggests its first `upto` parameters."""
+    running = [one.number for one in found.get_trials(states=(TrialState.RUNNING,))]
+    number = running[0] if running else trials.create(found, {}, {})
+    sampler = build_sampler(
+        study.sampler, seed=study.seed, number=number, conditional=study.space.is_conditional
+    )
+    own = trials.with_methods(found, sampler, optuna.pruners.NopPruner())
+    trial = trials.take_up(own, number)
+    if upto is None:
+        suggest(study.space, trial)
+    else:
+        trial.suggest_int("model.width", 2, 97)
+    return trial
+
+
+def _run(study: Study, number: int, *, cut: bool = False) -> list[dict[str, Any]]:
+    """Parameters of `number` trials, each told a value; with `cut` each is taken up twice."""
+    found = optuna.create_study(direction="maximize")
+    for _ in range(number):
+        if cut:
+            _draw(study, found, upto=1)
+        trial = _draw(study, found)
+        trial.study.tell(trial.number, float(trial.params["model.width"]))
+    return [trial.params for trial in found.get_trials()]
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_the_same_seed_draws_the_same_study(name: str, make_study: MakeStudy) -> None:
+    study = make_study(overrides={"sampler.name": name})
+    assert _run(study, 14) == _run(study, 14)
+    assert _run(make_study(overrides={"sampler.name": name, "seed": 5}), 3) != _run(study, 3)
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_a_trial_cut_off_between_two_parameters_comes_out_the_same(
+    name: str, make_study: MakeStudy
+) -> None:
+    study = make_study(overrides={"sampler.name": name})
+    assert _run(study, 14, cut=True) == _run(study, 14)
+
+
+def test_trials_differ_though_each_is_seeded_anew(make_study: MakeStudy) -> None:
+    drawn = _run(make_study(overrides={"sampler.name": "random"}), 20)
+    assert len({trial["finetune.rate"] for trial in drawn}) == 20
+
+
+def test_brute_force_tries_every_point_once_and_then_asks_to_stop(make_study: MakeStudy) -> None:
+    study = make_study(overrides={"sampler.name": "brute_force"}, space=NARROW)
+    found = optuna.create_study(direction="maximize")
+    for count in range(12):
+        trial = _draw(study, found)
+        if count < 11:
+            trial.study.tell(trial.number, 1.0)
+        else:
+            # Optuna's way to say so; the trial is recorded nonetheless.
+            with pytest.raises(RuntimeError, match=r"Study\.stop"):
+                trial.study.tell(trial.number, 1.0)
+    points = {tuple(sorted(trial.params.items())) for trial in found.get_trials()}
+    assert len(points) == 12
+    assert all(trial.state == TrialState.COMPLETE for trial in found.get_trials())
+
+
+def test_a_conditional_space_is_grouped_without_a_warning(make_study: MakeStudy) -> None:
+    study = make_study(
+        overrides={"sampler.name": "tpe", "sampler.n_startup_trials": 2}, space=NARROW
+    )
+    drawn = _run(study, 8)
+    assert any("finetune.rate" not in trial for trial in drawn)
+
+
+@pytest.mark.parametrize("at_most", [1, 5, 12, 13, 1000])
+def test_points_are_counted_no_further_than_asked(at_most: int, make_study: MakeStudy) -> None:
+    assert count_points(make_study(space=NARROW).space, at_most) == min(12, at_most)
+
+
+def test_derived_parameters_count_by_what_is_drawn(make_study: MakeStudy) -> None:
+    space = """
+task = "toy"
+[parameters]
+"finetune.rate" = { type = "float", low = 0.1, high = 0.1 }
+"model.width" = { type = "multiple", of = "protocol.eval_every", factors = [1, 2, 3, 4, 5] }
+"""
+    assert count_points(make_study(space=space).space, 100) == 5
+
+
+def test_an_endless_parameter_cannot_be_counted(make_study: MakeStudy) -> None:
+    with pytest.raises(SettingsError, match=r"'finetune\.rate', which has no step.*random"):
+        count_points(make_study().space, 10)
+
+
+def test_counting_agrees_with_listing(make_study: MakeStudy) -> None:
+    space = """
+task = "toy"
+[parameters]
+"model.width" = { type = "int", low = 3, high = 11, step = 4 }
+"model.kind" = { type = "categorical", choices = ["fine", "crash", "memory", "silent"] }
+"finetune.rate" = { type = "float", low = 0.25, high = 1.0, step = 0.25 }
+"""
+    listed = list(itertools.product((3, 7, 11), range(4), (0.25, 0.5, 0.75, 1.0)))
+    assert count_points(make_study(space=space).space, 10**6) == len(listed)
