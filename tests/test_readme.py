@@ -81,7 +81,8 @@ def _as_run_here(command: str) -> tuple[list[str], Path | None]:
     if words[1] == "run":
         study = words[words.index("--study") + 1]
         # Later options win over earlier ones, so what the page says is still parsed.
-        words += ["--trials", "2"]
+        jobs = words[words.index("--jobs") + 1] if "--jobs" in words else "1"
+        words += ["--trials", jobs]
         for key, value in _tiny_settings(study).items():
             words += ["--set", f"{key}={value}"]
     return [sys.executable, "-m", *words], None
@@ -98,7 +99,7 @@ def _run(words: list[str], folder: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -149,6 +150,7 @@ def _lay_out(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a dozen commands, each of which starts interpreters and imports torch
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     _lay_out(page, tmp_path)
