@@ -47,6 +47,7 @@ def _complain(line: str) -> None:
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.declarations import load_study
+    from hpo.declarations.files import label
     from hpo.launch import RunOptions, launch
     from hpo.output import standing, study_result
     from hpo.view import choose_view
@@ -73,7 +74,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
     if any(trial.is_finished for trial in record.trials):
         from hpo.analysis.report import write_report
 
-        out.say(f"Report: {write_report(record)}")
+        out.say(f"Report: {label(write_report(record))}")
     place = shlex.join(_place(arguments))
     out.say(f"All trials: {arguments.prog} show {record.name} {place}".rstrip())
     out.say(f"In a browser: {arguments.prog} dashboard {place}".rstrip())
@@ -125,8 +126,9 @@ def _show(arguments: argparse.Namespace, out: Printer) -> int:
 
 def _report(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.analysis.report import write_report
+    from hpo.declarations.files import label
 
-    out.say(write_report(_read(arguments)))
+    out.say(label(write_report(_read(arguments))))
     return DONE
 
 
@@ -157,15 +159,23 @@ def _clean(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
-def _dashboard(arguments: argparse.Namespace, out: Printer) -> int:
-    """Serves the dashboard on this machine's own address until Ctrl-C."""
+def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
+    """Serves the dashboard on the loopback address until Ctrl-C."""
+    import socket
+
     from optuna_dashboard import run_server
 
     from hpo.storage import locate, open_for_reading
 
     storage = open_for_reading(locate(arguments.storage, arguments.runs_dir))
-    out.say(f"http://{LOOPBACK}:{arguments.port} until Ctrl-C")
-    run_server(storage, host=LOOPBACK, port=arguments.port)
+    try:
+        socket.create_server((LOOPBACK, arguments.port)).close()
+    except OSError as error:
+        raise CommandError(
+            f"cannot listen on {LOOPBACK}:{arguments.port}: {error.strerror}",
+            way_out="Choose another port with --port.",
+        ) from error
+    run_server(storage, host=LOOPBACK, port=arguments.port)  # says itself where it listens
     return DONE
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
+from hpo.declarations.files import label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -175,9 +176,9 @@ def trial_page(record: StudyRecord, number: int) -> list[RenderableType] | None:
         Text(head),
         *([Text(visible(trial.reason))] if trial.reason else ()),
         _pairs("parameter", trial.parameters),
-        _curve(record, trial),
+        *([_curve(record, trial)] if trial.curve else ()),
         *(_pairs(name, pairs) for name in ("health", "cost") if (pairs := getattr(trial, name))),
-        Text(visible(trial.folder)),
+        Text(visible(label(trial.folder))),
         _files(trial),
     ]
 

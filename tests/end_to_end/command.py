@@ -20,12 +20,13 @@ TINY = (
     "--set=protocol.test_pairs=29",
     "--set=data.pocket.pretrain_pairs=211",
     "--set=protocol.vocab_size=307",
+    "--set=protocol.max_len=17",
     "--set=pruner.name=none",
 )
 """`depth_sweep` with a budget of seconds, every trial run to its end."""
 
-SLOW = (*TINY, "--set=protocol.finetune_steps=400", "--set=protocol.batch_size=31")
-"""The same with trials long enough to be interrupted."""
+LONGER = (*TINY, "--set=protocol.finetune_steps=60", "--set=protocol.batch_size=97")
+"""The same with trials long enough to be interrupted after the first evaluation."""
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -39,7 +40,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def hpo(
-    *words: str | Path, cwd: Path, timeout: float = 120, **changes: str
+    *words: str | Path, cwd: Path, timeout: float = 240, **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python -m hpo` to its end."""
     return subprocess.run(
@@ -69,7 +70,7 @@ class Running:
             )
         self.errors = cwd / "errors.txt"
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 120) -> None:
         """Returns once standard output holds `text`."""
         give_up = time.monotonic() + seconds
         while text not in self.log.read_text("utf-8"):
@@ -87,7 +88,7 @@ class Running:
         self.process.kill()
         self.process.wait()
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """The exit code."""
         return self.process.wait(seconds)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
-from tests.end_to_end.command import ROOT, SLOW, TINY, Running, environment, hpo
+from tests.end_to_end.command import LONGER, ROOT, TINY, Running, environment, hpo
 
 Study = tuple[Path, subprocess.CompletedProcess[str]]
 FINAL = re.compile(r"^FINAL_TEST_BLEU = \d+\.\d\d \([^()]*version:[^()]*\)$", re.MULTILINE)
@@ -19,7 +24,7 @@ READING = (["studies"], ["show", "depth_sweep"], ["show", "depth_sweep", "1"], [
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    made = Running("run", *SLOW, cwd=tmp_path)
+    made = Running("run", *LONGER, cwd=tmp_path)
     yield made
     made.end()
 
@@ -131,34 +136,71 @@ def test_a_trial_that_is_not_there_is_a_mistake(tiny_study: Study) -> None:
     assert done.stderr.startswith("hpo: depth_sweep has no trial 7. See `")
 
 
+def test_the_dashboard_serves_the_studies_on_loopback_only(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = hpo("dashboard", "--port", port, cwd=folder)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"hpo: cannot listen on 127.0.0.1:{port}: ")
+    serving = Running("dashboard", "--port", port, cwd=folder)
+    try:
+        assert fetch_studies(f"http://127.0.0.1:{port}") == ["depth_sweep"]
+        serving.press_ctrl_c()
+        assert serving.wait() == 0
+    finally:
+        serving.end()
+
+
+def fetch_studies(address: str) -> list[str]:
+    """Names of the studies that the dashboard at `address` shows, once it answers."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            with urlopen(f"{address}/api/studies", timeout=20) as answer:
+                return [one["study_name"] for one in json.load(answer)["study_summaries"]]
+        except URLError:
+            assert time.monotonic() < give_up, "the dashboard does not answer"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    done = hpo("run", *LONGER, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
-    running: Running, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    running: Running, tmp_path: Path, straight: Path
 ) -> None:
     running.wait_for("step 10:")
     running.press_ctrl_c()
     assert running.wait() == 130, running.errors.read_text("utf-8")
     assert running.survivors() == []
     assert running.errors.read_text("utf-8").count("\n") == 1, "one line, no traceback"
-    resumed = hpo("run", *SLOW, cwd=tmp_path)
+    resumed = hpo("run", *LONGER, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert "depth_sweep: 0 of 2 trials done, going on" in resumed.stdout
     assert FINAL.search(resumed.stdout)
-    straight = tmp_path_factory.mktemp("straight")
-    assert hpo("run", *SLOW, cwd=straight).returncode == 0
     assert scores(tmp_path) == scores(straight), "resumed differs from uninterrupted"
 
 
 @pytest.mark.slow
-def test_after_kill_9_the_next_run_goes_on(running: Running, tmp_path: Path) -> None:
+def test_after_kill_9_the_next_run_goes_on(
+    running: Running, tmp_path: Path, straight: Path
+) -> None:
     running.wait_for("step 10:")
     running.kill()
     assert running.survivors() == [], "a worker outlived its driver"
-    resumed = hpo("run", *SLOW, cwd=tmp_path)
+    resumed = hpo("run", *LONGER, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
+    assert "depth_sweep: 2 of 2 trials finished (2 complete)" in resumed.stdout
     assert FINAL.search(resumed.stdout)
-    shown = hpo("show", "depth_sweep", cwd=tmp_path).stdout
-    assert "depth_sweep: 2 of 2 trials finished (2 complete)" in shown
+    assert scores(tmp_path) == scores(straight), "resumed differs from uninterrupted"
 
 
 @pytest.mark.slow
@@ -166,7 +208,7 @@ def test_a_second_driver_is_refused_while_the_first_one_runs(
     running: Running, tmp_path: Path
 ) -> None:
     running.wait_for("trial 0 started")
-    second = hpo("run", *SLOW, cwd=tmp_path)
+    second = hpo("run", *LONGER, cwd=tmp_path)
     assert second.returncode == 2
     assert second.stderr.count("\n") == 1
     assert str(running.process.pid) in second.stderr
