@@ -141,7 +141,8 @@ class Board:
         if self.running:
             tables.append(_running_table(list(self.running.values()), scores))
         if self.recent:
-            tables.append(_recent_table(list(self.recent), scores))
+            best = self.best[0] if self.best else None
+            tables.append(_recent_table(list(self.recent), scores, best))
         return Group(head, *tables)
 
 
@@ -168,7 +169,7 @@ def _running_table(trials: list[_Running], scores: ScoreFormat) -> Table:
     return table
 
 
-def _recent_table(trials: list[TrialEnded], scores: ScoreFormat) -> Table:
+def _recent_table(trials: list[TrialEnded], scores: ScoreFormat, best: int | None) -> Table:
     table = _picture_table("trial", "outcome", scores.metric.name, "step", "time", "")
     for trial in trials:
         cells = (
@@ -177,9 +178,9 @@ def _recent_table(trials: list[TrialEnded], scores: ScoreFormat) -> Table:
             scores.number(trial.value),
             str(trial.step),
             duration(trial.seconds),
-            "the best so far" if trial.is_best else trial.reason,
+            "the best so far" if trial.number == best else trial.reason,
         )
-        style = "green" if trial.is_best else ""
+        style = "green" if trial.number == best else ""
         table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
     return table
 

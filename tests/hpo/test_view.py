@@ -112,6 +112,12 @@ def test_the_picture_ends_with_the_best() -> None:
     assert "slot" not in text, "nothing is running any more"
 
 
+def test_only_the_best_is_called_the_best() -> None:
+    ended = [TrialEnded(n, "complete", n + 0.5, 9, "", 3.0, True) for n in (3, 5)]
+    lines = picture(STORY[0], *ended).split("\n")
+    assert [line.split()[0] for line in lines if "the best so far" in line] == ["5"]
+
+
 def test_the_best_of_earlier_runs_is_known_from_the_start() -> None:
     started = StudyStarted("depth_sweep", 5, 14, 1, True, best=(3, 12.5))
     assert "5/14 trials  1 min 23 s  best 12.50 BLEU (trial 3)" in picture(started)
