@@ -124,13 +124,7 @@ def _final_lines(record: StudyRecord, best: TrialRecord, reading: TestReading) -
     line = Text(f"{record.final_line} = {reading.value:.2f} ({visible(reading.signature)})")
     if reading.trial == best.number:
         return [line]
-    return [
-        line,
-        Text(
-            f"That is the test score of trial {reading.trial}, the best one when it was read; "
-            f"--again reads it for trial {best.number}."
-        ),
-    ]
+    return [line, Text(f"That is trial {reading.trial}'s, read when it was the best.")]
 
 
 def study_page(record: StudyRecord) -> list[RenderableType]:

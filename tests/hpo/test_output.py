@@ -62,8 +62,7 @@ def test_a_reading_of_an_earlier_best_trial_names_it() -> None:
     )
     text = printed(study_result(found))
     assert f"FINAL_TEST_BLEU = 4.00 ({SIGNATURE})\n" in text
-    assert "test score of trial 0" in text
-    assert "--again reads it for trial 1" in text
+    assert "That is trial 0's, read when it was the best." in text
 
 
 def test_the_last_reading_counts() -> None:
