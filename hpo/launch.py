@@ -25,7 +25,7 @@ from hpo.opening import open_study, settle_facts
 from hpo.pruners import build_pruner
 from hpo.reading import read_study
 from hpo.records import StudyRecord, TestReading
-from hpo.roster import Roster
+from hpo.roster import Roster, mend_folders
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
 from hpo.schedulers.plain import PlainScheduler
@@ -96,6 +96,7 @@ def launch(
         stack.callback(close, storage)
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
+        mend_folders(study, found, folder)
         run = _Run(study, options, total, folder, found, observe)
         run.do(make_slots, scheduler or PlainScheduler())
     return Result(

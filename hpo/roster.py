@@ -228,6 +228,25 @@ class Roster:
         return self._optuna.get_trials(deepcopy=False, states=states)
 
 
+def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) -> None:
+    """Does for finished trials what a driver that was killed after telling them left undone."""
+    finished = trials.finished(optuna_study)
+    for trial in finished:
+        path = folder.trial(trial.number) / "trial.json"
+        if path.parent.is_dir() and _state_in(path) != STATE_NAMES[trial.state]:
+            write_trial(folder, trial, list(study.space.parameters))
+    tidy(
+        folder, [_as_finished(trial) for trial in finished], study.spec.metric, study.storage.keep
+    )
+
+
+def _state_in(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def write_trial(folder: StudyFolder, trial: FrozenTrial, names: list[str]) -> None:
     """Writes a trial's `trial.json`; `names` are those of the realised parameters, in order."""
     own = ("health", "cost", "reason", "outcome", "attempt")

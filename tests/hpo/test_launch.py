@@ -147,6 +147,27 @@ def test_killed_at_an_event_and_run_again_equals_uninterrupted(
     assert result.record.elapsed_s > 0
 
 
+def test_what_a_killed_driver_left_of_finished_trials_is_mended(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    study = make_study(overrides={"storage.keep": 1})
+    _run(study, runs)
+    folders = [runs / "toy" / "trials" / f"{number:04d}" for number in range(3)]
+    kept = [(folder / "weights").is_dir() for folder in folders]
+    before = [(folder / "trial.json").read_text() for folder in folders]
+    for folder in folders:
+        (folder / "checkpoint").mkdir()
+        (folder / "weights").mkdir(exist_ok=True)
+    (folders[0] / "trial.json").write_text('{"state": "running"}')
+    (folders[1] / "trial.json").unlink()
+    assert _run(study, runs).already_finished
+    assert [(folder / "weights").is_dir() for folder in folders] == kept
+    assert sum(kept) == 1
+    assert not any((folder / "checkpoint").exists() for folder in folders)
+    assert [(folder / "trial.json").read_text() for folder in folders] == before
+
+
 @pytest.mark.parametrize("slots", [1, 2])
 def test_no_driver_or_lock_is_left_behind(
     slots: int, make_study: MakeStudy, tmp_path: Path
