@@ -66,12 +66,12 @@ class Captions:
         """One caption, without its final stop."""
         plan = self._draw.weighted(
             (
-                (24, self._scene),
+                (44, self._scene),
                 (20, self._fronted),
-                (12, self._meanwhile),
-                (12, self._and_then),
-                (10, self._who),
-                (8, self._in_order_to),
+                (6, self._meanwhile),
+                (7, self._and_then),
+                (6, self._who),
+                (6, self._in_order_to),
                 (7, self._still_life),
                 (7, self._animals),
             )
@@ -118,9 +118,9 @@ class Captions:
 
     def _in_order_to(self) -> Pair:
         subject, _ = self._someone(modified=False)
-        verb = self._draw.pick(self._lexicon.verbs["pause"])
+        verb = self._draw.word(self._lexicon.verbs["pause"])
         clause = self._now(subject, Predicate(verb, "", verb.rest))
-        aim = self._with_object(self._draw.pick(self._lexicon.verbs["task"]), subject)
+        aim = self._with_object(self._draw.word(self._lexicon.verbs["task"]), subject)
         return (
             f"{clause.main()}, um {infinitive(aim)}",
             f"{clause.english()} to {english_infinitive(aim)}",
@@ -145,14 +145,14 @@ class Captions:
 
     def _someone(self, *, modified: bool = True) -> tuple[Phrase, str]:
         group = self._draw.pick(PEOPLE)
-        phrase = self.phrase(group, counted=0.3, adjective=0.45)
-        if modified and self._draw.chance(0.35):
+        phrase = self.phrase(group, counted=0.2, adjective=0.3)
+        if modified and self._draw.chance(0.15):
             phrase = self._with_tail(phrase)
         return phrase, group
 
     def _another(self) -> tuple[Phrase, str]:
         group = self._draw.pick(PEOPLE)
-        noun = self._draw.pick(self._lexicon.nouns[group])
+        noun = self._draw.word(self._lexicon.nouns[group])
         roll = self._draw.below(3)
         if roll == 0:
             # The article is in the English adjective: ein anderer Mann, another man.
@@ -170,7 +170,7 @@ class Captions:
         tail = (f" {german_in} {worn.german('dat')}", f" {english_in} {worn.english()}")
         return replace(phrase, tail=tail)
 
-    def phrase(self, group: str, *, counted: float = 0.15, adjective: float = 0.4) -> Phrase:
+    def phrase(self, group: str, *, counted: float = 0.15, adjective: float = 0.22) -> Phrase:
         """A noun phrase of a group: indefinite, or with a number with probability `counted`."""
         noun = self._noun(group)
         adjectives = (self._adjective(group),) if self._draw.chance(adjective) else ()
@@ -185,15 +185,15 @@ class Captions:
         return Phrase(self._draw.pick(_QUANTITIES), noun, adjectives, plural=True)
 
     def _noun(self, group: str) -> Noun:
-        noun = self._draw.pick(self._lexicon.nouns[group])
+        noun = self._draw.word(self._lexicon.nouns[group])
         compounds = self._lexicon.compounds.get(noun.singular)
         if compounds and compounds[0].gender == noun.gender and self._draw.chance(0.3):
-            return self._draw.pick(compounds)
+            return self._draw.word(compounds)
         return noun
 
     def _adjective(self, group: str) -> Adjective:
         kind = self._draw.pick(_ADJECTIVES.get(group, ("color", "object")))
-        return self._draw.pick(self._lexicon.adjectives[kind])
+        return self._draw.word(self._lexicon.adjectives[kind])
 
     # Predicates
 
@@ -204,13 +204,13 @@ class Captions:
         if roll == 1:
             return self._moving()
         predicate = self._plain(subject, group)
-        return predicate.placed(self.place()) if self._draw.chance(0.4) else predicate
+        return predicate.placed(self.place()) if self._draw.chance(0.15) else predicate
 
     def _plain(self, subject: Phrase, group: str) -> Predicate:
         """What one can do anywhere, so that it says no place itself."""
         roll = self._draw.below(10)
         if roll < 2:
-            verb = self._draw.pick(self._lexicon.verbs[self._draw.pick(("act", "hobby"))])
+            verb = self._draw.word(self._lexicon.verbs[self._draw.pick(("act", "hobby"))])
             return Predicate(verb, "", verb.rest)
         if roll == 2:
             return self._giving()
@@ -218,11 +218,11 @@ class Captions:
 
     def _handling(self, subject: Phrase, group: str) -> Predicate:
         kinds = ("handle", "task", "task", "relate", "trade" if group == "adult" else "task")
-        verb = self._draw.pick(self._lexicon.verbs[self._draw.pick(kinds)])
+        verb = self._draw.word(self._lexicon.verbs[self._draw.pick(kinds)])
         return self._with_object(verb, subject)
 
     def _hunting(self) -> Predicate:
-        return self._with_object(self._draw.pick(self._lexicon.verbs["animal act"]), None)
+        return self._with_object(self._draw.word(self._lexicon.verbs["animal act"]), None)
 
     def _with_object(self, verb: Verb, subject: Phrase | None) -> Predicate:
         group = self._draw.pick(verb.groups)
@@ -235,14 +235,14 @@ class Captions:
         return govern(verb, thing)
 
     def _giving(self) -> Predicate:
-        verb = self._draw.pick(self._lexicon.verbs["give"])
+        verb = self._draw.word(self._lexicon.verbs["give"])
         receiver = self.phrase(self._draw.pick(PEOPLE), counted=0, adjective=0.2)
         thing = self.phrase(self._draw.pick(verb.groups), counted=0)
         said = join(verb.rest, receiver.english(), thing.english())
         return Predicate(verb, join(receiver.german("dat"), thing.german("acc")), said)
 
     def _staying(self, how: str = "stay") -> Predicate:
-        verb = self._draw.pick(self._lexicon.verbs[how])
+        verb = self._draw.word(self._lexicon.verbs[how])
         return Predicate(verb, "", verb.rest).placed(self.place())
 
     def _resting(self) -> Predicate:
@@ -250,10 +250,10 @@ class Captions:
 
     def _moving(self) -> Predicate:
         if self._draw.chance(0.2):
-            verb = self._draw.pick(self._lexicon.verbs["leap"])
+            verb = self._draw.word(self._lexicon.verbs["leap"])
             over = self.phrase("obstacle", counted=0)
             return Predicate(verb, f"über {over.german('acc')}", f"over {over.english()}")
-        verb = self._draw.pick(self._lexicon.verbs["move"])
+        verb = self._draw.word(self._lexicon.verbs["move"])
         if self._draw.chance(0.2):
             past = self.phrase("landmark", counted=0)
             return Predicate(verb, f"an {past.german('dat')} vorbei", f"past {past.english()}")

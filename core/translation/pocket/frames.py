@@ -84,12 +84,12 @@ THAT = _pairs("""
     ich bin überzeugt = I am convinced
     die Studie zeigt = the study shows
     das bedeutet = this means
-    wir haben herausgefunden = we found out
+    wir haben gezeigt = we have shown
     ich hoffe = I hope
     es ist klar = it is clear
     meine Kollegin sagt = my colleague says
-    niemand hat geglaubt = nobody believed
-    ich habe gelernt = I learned""")
+    niemand glaubt = nobody believes
+    alle wissen = everyone knows""")
 
 ASKING = _pairs("""
     die Frage ist = the question is

@@ -75,7 +75,7 @@ def genitive(noun: str) -> str:
     if noun.endswith(("s", "ß", "x", "z", "sch", "st")):
         return noun + "es"
     syllables = len(re.findall(r"[aeiouyäöü]+", noun.lower()))
-    return noun + ("es" if syllables == 1 and noun[-1] in "dt" else "s")
+    return noun + ("es" if syllables == 1 and noun.endswith(("d", "t", "nn", "hn")) else "s")
 
 
 def dative_plural(plural: str) -> str:

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 NOUNS = {
     "adult": """
-        der Mann/Männer = man/men; die Frau/Frauen = woman/women; der Sänger/Sänger = singer;
-        die Sängerin/Sängerinnen = singer; der Koch/Köche = cook; die Köchin/Köchinnen = cook;
+        der Mann/Männer = man/men; die Frau/Frauen = woman/women; die Mutter/Mütter = mother;
+        der Vater/Väter = father; der Koch/Köche = cook; der Arbeiter/Arbeiter = worker;
+        die Sängerin/Sängerinnen = singer; der Student/Studenten* = student;
+        die Studentin/Studentinnen = student; der Bauer/Bauern* = farmer;
+        die Großmutter/Großmütter = grandmother; der Tourist/Touristen* = tourist;
+        die Dame/Damen = lady; der Sänger/Sänger = singer; die Köchin/Köchinnen = cook;
         der Maler/Maler = painter; der Bauarbeiter/Bauarbeiter = construction worker;
         der Feuerwehrmann/Feuerwehrleute = firefighter; der Polizist/Polizisten* = police officer;
         die Polizistin/Polizistinnen = police officer; der Musiker/Musiker = musician;
-        der Tourist/Touristen* = tourist; die Touristin/Touristinnen = tourist;
-        der Fotograf/Fotografen* = photographer; der Kellner/Kellner = waiter;
-        die Kellnerin/Kellnerinnen = waitress; der Verkäufer/Verkäufer = salesman/salesmen;
-        die Verkäuferin/Verkäuferinnen = saleswoman/saleswomen; der Bauer/Bauern* = farmer;
+        die Touristin/Touristinnen = tourist; der Fotograf/Fotografen* = photographer;
+        der Kellner/Kellner = waiter; die Kellnerin/Kellnerinnen = waitress;
+        der Verkäufer/Verkäufer = salesman/salesmen;
+        die Verkäuferin/Verkäuferinnen = saleswoman/saleswomen;
         der Fischer/Fischer = fisherman/fishermen; der Soldat/Soldaten* = soldier;
         der Radfahrer/Radfahrer = cyclist; der Läufer/Läufer = runner; der Tänzer/Tänzer = dancer;
         die Tänzerin/Tänzerinnen = dancer; der Gärtner/Gärtner = gardener;
         die Gärtnerin/Gärtnerinnen = gardener; der Rentner/Rentner = retiree;
-        die Großmutter/Großmütter = grandmother; der Großvater/Großväter = grandfather;
-        die Mutter/Mütter = mother; der Vater/Väter = father; der Clown/Clowns = clown;
-        der Wanderer/Wanderer = hiker; der Reiter/Reiter = rider; der Student/Studenten* = student;
-        die Studentin/Studentinnen = student; die Dame/Damen = lady""",
+        der Großvater/Großväter = grandfather; der Clown/Clowns = clown;
+        der Wanderer/Wanderer = hiker; der Reiter/Reiter = rider""",
     "child": """
         der Junge/Jungen* = boy; das Mädchen/Mädchen = girl; das Kind/Kinder = child/children;
         das Kleinkind/Kleinkinder = toddler; der Teenager/Teenager = teenager;

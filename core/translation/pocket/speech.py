@@ -104,7 +104,7 @@ class Speech:
         return Clause(subject, predicate, kind, adverb=adverb)
 
     def _event(self, kind: str) -> Clause:
-        verb = self.draw.pick(self._lexicon.verbs["happen"])
+        verb = self.draw.word(self._lexicon.verbs["happen"])
         subject = self.phrase(self.draw.pick(verb.groups), "definite")
         if kind == "modal":
             return Clause(subject, Predicate(verb, "", verb.rest), modal=CAN)
@@ -112,7 +112,7 @@ class Speech:
 
     def passive(self, tense: str) -> Clause:
         """Something counted that things are done to."""
-        verb = self.draw.pick(self._passive)
+        verb = self.draw.word(self._passive)
         thing = self._counted(self.draw.pick([group for group in verb.groups if group in THINGS]))
         predicate = self._somewhere(Predicate(verb, "", verb.rest), 0.6)
         return Clause(thing, predicate, tense, passive=True)
@@ -120,7 +120,7 @@ class Speech:
     def meeting(self) -> tuple[Clause, Phrase]:
         """What the speaker had to do with someone, and who that was."""
         person = self.phrase("official", "indefinite", attributed=False)
-        predicate = govern(self.draw.pick(self._personal), person)
+        predicate = govern(self.draw.word(self._personal), person)
         return Clause(self.draw.pick((ICH, WIR)), predicate, "perfect"), person
 
     def relative(self, thing: Phrase, group: str) -> Pair:
@@ -150,13 +150,13 @@ class Speech:
     def predicate(self, where: float = 0.0) -> Predicate:
         """What people do; somewhere with probability `where`."""
         if self.draw.chance(0.1):
-            verb = self.draw.pick(self._lexicon.verbs["live"])
+            verb = self.draw.word(self._lexicon.verbs["live"])
             return self._somewhere(Predicate(verb, "", verb.rest), 1.0)
-        return self._somewhere(self._object(self.draw.pick(self._lexicon.verbs["seek"])), where)
+        return self._somewhere(self._object(self.draw.word(self._lexicon.verbs["seek"])), where)
 
     def deed(self) -> Predicate:
         """What people do to an object in the accusative."""
-        return self._object(self.draw.pick(self._plain))
+        return self._object(self.draw.word(self._plain))
 
     def _object(self, verb: Verb) -> Predicate:
         return govern(verb, self.phrase(self.draw.pick(verb.groups), attributed=True))
@@ -186,13 +186,13 @@ class Speech:
         """A noun phrase; `kind` says which determiners, `attributed` lets a genitive follow."""
         if group == "official" and kind in ("any", "person") and self.draw.chance(0.25):
             group, kind = "family", "family"
-        noun = self.draw.pick(self._lexicon.nouns[group])
+        noun = self.draw.word(self._lexicon.nouns[group])
         if not noun.plural:
             return Phrase("der", noun, bare=True)
         compounds = self._lexicon.compounds.get(noun.singular, ())
         adjectives: tuple[Adjective, ...] = ()
         if compounds and compounds[0].gender == noun.gender and self.draw.chance(0.4):
-            noun = self.draw.pick(compounds)
+            noun = self.draw.word(compounds)
         elif self.draw.chance(0.4):
             adjectives = (self.adjective(group),)
         many = self.draw.chance(0.3) if plural is None else plural
@@ -206,7 +206,7 @@ class Speech:
 
     def adjective(self, group: str) -> Adjective:
         """One that suits the group."""
-        return self.draw.pick(self._lexicon.adjectives[_ADJECTIVES.get(group, "talk")])
+        return self.draw.word(self._lexicon.adjectives[_ADJECTIVES.get(group, "talk")])
 
     def _counted(self, group: str) -> Phrase:
         """A plural with its number: in words below a hundred, else in figures."""

@@ -184,7 +184,7 @@ class Talks:
     def _judged(self) -> Pair:
         group = self._draw.pick(("issue", "plan", "tool", "text"))
         thing = self._speech.phrase(group, "definite", attributed=True)
-        adjective = self._draw.pick(self._adjectives)
+        adjective = self._draw.word(self._adjectives)
         degree = self._draw.pick(frames.DEGREES)
         judgement = (join(degree[0], adjective.base), join(degree[1], adjective.english))
         tense = self._draw.pick(("present", "past"))

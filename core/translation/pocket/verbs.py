@@ -20,9 +20,8 @@ VERBS = {
         knien kniet kniete gekniet = kneel/knelt/knelt; reden = talk;
         frieren friert fror gefroren = freeze/froze/frozen; träumen = dream""",
     "rest": """
-        sitzen sitzt saß gesessen = sit/sat/sat; stehen steht stand gestanden = stand/stood/stood;
-        liegen liegt lag gelegen = lie/lay/lain;
-        schlafen schläft schlief geschlafen = sleep/slept/slept; spielen = play;
+        schlafen schläft schlief geschlafen = sleep/slept/slept; stehen steht stand gestanden =
+        stand/stood/stood; liegen liegt lag gelegen = lie/lay/lain; spielen = play;
         sich aus|ruhen = rest; warten = wait""",
     "pose": """
         sitzen sitzt saß gesessen = sit/sat/sat; stehen steht stand gestanden = stand/stood/stood;
@@ -196,8 +195,8 @@ ADJECTIVES = {
         müde = tired; lächelnd = smiling; stark = strong; elegant = elegant;
         barfüßig = barefoot""",
     "child": """
-        jung = young; klein = little; groß = tall; blond = blond; fröhlich = cheerful;
-        müde = tired; lächelnd = smiling; barfüßig = barefoot; hungrig = hungry""",
+        klein = little; groß = tall; blond = blond; fröhlich = cheerful; müde = tired;
+        lächelnd = smiling; barfüßig = barefoot; hungrig = hungry; frech = cheeky""",
     "animal": """
         klein = small; groß = big; wild = wild; nass = wet; gefleckt = spotted; jung = young;
         hungrig = hungry; schnell = fast""",
