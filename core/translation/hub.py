@@ -98,21 +98,25 @@ def _download(
 ) -> tuple[dict[str, list[Pair]], dict[str, int]]:
     pairs: dict[str, list[Pair]] = {}
     blank: dict[str, int] = {}
-    with _quiet():
-        for split in corpus.splits:
-            rows = _rows_or_error(corpus, split, languages)
-            full = [pair for pair in rows if all(pair)]
-            if not full:
-                raise DataError(f"no pairs in the {split} set", where=corpus.repository)
-            blank[split] = len(rows) - len(full)
-            pairs[split] = full[: caps[split]]
+    for split, rows in _fetch(corpus, languages).items():
+        full = [pair for pair in rows if all(pair)]
+        if not full:
+            raise DataError(f"no pairs in the {split} set", where=corpus.repository)
+        blank[split] = len(rows) - len(full)
+        pairs[split] = full[: caps.get(split)]
     return pairs, blank
 
 
-def _rows_or_error(corpus: HubCorpus, split: str, languages: tuple[str, str]) -> list[Pair]:
+def _fetch(corpus: HubCorpus, languages: tuple[str, str]) -> dict[str, list[Pair]]:
+    """All pairs of the corpus, stripped, by set."""
     try:
-        _reach_hub()
-        return _rows(corpus, split, languages)
+        with _quiet():
+            import datasets
+
+            _reach_hub()
+            files = dict(corpus.data_files) if corpus.data_files else None
+            tables: Any = datasets.load_dataset(corpus.loader, data_files=files)
+            return {split: _rows(tables[split], corpus, languages) for split in corpus.splits}
     except Exception as error:
         # datasets, huggingface_hub, httpx, fsspec and pyarrow raise what they like; to the user
         # all of it means that the corpus cannot be had.
@@ -130,14 +134,7 @@ def _reach_hub() -> None:
     get_session().head(constants.ENDPOINT, timeout=_REACH_S)
 
 
-def _rows(corpus: HubCorpus, split: str, languages: tuple[str, str]) -> list[Pair]:
-    import datasets
-
-    table: Any = datasets.load_dataset(
-        corpus.loader,
-        data_files=dict(corpus.data_files) if corpus.data_files else None,
-        split=split,
-    )
+def _rows(table: Any, corpus: HubCorpus, languages: tuple[str, str]) -> list[Pair]:
     if corpus.column is None:
         columns = [list(table[language]) for language in languages]
     else:
