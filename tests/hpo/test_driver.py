@@ -3,53 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import toy_curves
-from conftest import Bench, ToySlot
 from optuna.trial import TrialState
+from toy_bench import GRID, HALVING, KINDS, MakeBench, ToySlot, enqueue
 
-from core.errors import DataError
 from core.task import Evaluation, OnEvent, Outcome, Verdict
-from hpo import trials
 from hpo.driver import Driver, Stop
 from hpo.events import (
     Event,
-    Note,
     StudyStarted,
     TrialEnded,
     TrialEvaluated,
     TrialProgressed,
     TrialStarted,
 )
-from hpo.schedulers import Choice, Propose, Standing, Thaw
 from hpo.slots import Work, WorkerError
-
-MakeBench = Callable[..., Bench]
-KINDS = """
-task = "toy"
-[parameters]
-"model.width" = { type = "int", low = 2, high = 97 }
-"model.kind" = { type = "categorical", choices = ["fine", "crash", "memory", "diverge"] }
-"""
-GRID = """
-task = "toy"
-[parameters]
-"model.width" = { type = "int", low = 2, high = 4 }
-"model.kind" = { type = "categorical", choices = ["fine", "diverge"] }
-"""
-HALVING = {"pruner.name": "successive_halving", "pruner.reduction_factor": 2}
-
-
-def _point(width: int, kind: str = "fine") -> str:
-    return f'[[enqueue]]\n"model.width" = {width}\n"model.kind" = "{kind}"\n'
-
-
-# The budget
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
@@ -91,9 +63,6 @@ def test_every_event_comes_once_and_in_order(bench: MakeBench) -> None:
     one.events.clear()
     one.run(2)
     assert one.events == [StudyStarted("toy", 2, 2, 1, True, (best.number, best.value))]
-
-
-# Determinism and resuming
 
 
 def test_the_same_seed_runs_the_same_study(bench: MakeBench) -> None:
@@ -214,11 +183,8 @@ def test_what_a_stale_attempt_sends_does_not_count(bench: MakeBench) -> None:
     assert one.states() == "C"
 
 
-# Enqueued points
-
-
 def test_enqueued_points_come_first_and_once(bench: MakeBench) -> None:
-    rest = _point(89) + _point(3, "diverge")
+    rest = enqueue(89) + enqueue(3, "diverge")
     one = bench(space=KINDS, rest=rest)
     one.run(1)
     assert one.found.get_trials()[0].params == {"model.width": 89, "model.kind": "fine"}
@@ -230,157 +196,14 @@ def test_enqueued_points_come_first_and_once(bench: MakeBench) -> None:
 
 
 def test_points_added_later_come_next(bench: MakeBench) -> None:
-    one = bench(space=KINDS, rest=_point(89))
+    one = bench(space=KINDS, rest=enqueue(89))
     one.run(2)
-    later = bench(space=KINDS, rest=_point(89) + _point(83))
+    later = bench(space=KINDS, rest=enqueue(89) + enqueue(83))
     later.found = one.found
     later.run(4)
     drawn = [trial.params["model.width"] for trial in one.found.get_trials()]
     assert drawn.count(89) == 1
     assert drawn[2] == 83
-
-
-# Endings
-
-
-def test_divergence_is_told_as_a_constraint_on_a_pruned_trial(bench: MakeBench) -> None:
-    one = bench(space=KINDS, rest=_point(89, "diverge"))
-    one.run(1)
-    (trial,) = one.found.get_trials()
-    assert trial.state == TrialState.PRUNED
-    assert trial.constraints == {"diverged": 1.0}
-    assert trial.user_attrs["outcome"] == "diverged"
-    assert trial.user_attrs["reason"] == "diverged: loss inf at step 5"
-    assert trial.user_attrs["health"]["verdict"] == "diverged"
-    assert trial.user_attrs["health"]["grad_norm_max"] is None  # infinity is no JSON
-    assert trial.value == trial.intermediate_values[3]
-
-
-def test_a_feasible_trial_violates_nothing(bench: MakeBench) -> None:
-    one = bench(HALVING)
-    one.run(5)
-    assert "P" in one.states()
-    assert all(trial.constraints == {} for trial in one.found.get_trials())
-    pruned = next(one for one in one.found.get_trials() if one.state == TrialState.PRUNED)
-    assert pruned.user_attrs["reason"].startswith(f"pruned at step {pruned.last_step} with score")
-
-
-def test_an_infinite_value_is_never_the_best(bench: MakeBench) -> None:
-    one = bench()
-
-    class InfiniteSlot(ToySlot):
-        def run(self, work: Work, on_event: OnEvent) -> Outcome:
-            outcome = super().run(work, on_event)
-            return Outcome(**{**vars(outcome), "value": float("inf")})
-
-    one.run(1, slots=[InfiniteSlot(one.folder.cache)])
-    (trial,) = one.found.get_trials()
-    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"diverged": 1.0})
-    assert trial.user_attrs["reason"] == "diverged: score is inf"
-
-
-class FaultySlot(ToySlot):
-    """Breaks down at every attempt, or at the first few."""
-
-    def __init__(self, cache: Path, kind: Any, times: int = 10**6) -> None:
-        super().__init__(cache)
-        self.kind = kind
-        self.times = times
-
-    def run(self, work: Work, on_event: OnEvent) -> Outcome:
-        if self.times:
-            self.times -= 1
-            raise WorkerError(f"broke ({self.times} left)", self.kind)
-        return super().run(work, on_event)
-
-
-def test_a_breakdown_costs_an_attempt_and_not_the_trial(bench: MakeBench) -> None:
-    one = bench()
-    one.run(2, slots=[FaultySlot(one.folder.cache, "died", times=1)])
-    assert one.states() == "CC"
-    assert one.of(Note) == [Note("trial 0: broke (0 left); trying it again")]
-    assert [(event.number, event.attempt) for event in one.of(TrialStarted)][:2] == [
-        (0, 1),
-        (0, 2),
-    ]
-
-
-def test_breaking_down_twice_fails_and_counts(bench: MakeBench) -> None:
-    one = bench()
-    assert one.run(3, slots=[FaultySlot(one.folder.cache, "hung", times=2)]) is Stop.FINISHED
-    assert one.states() == "FCC"
-    failed = one.found.get_trials()[0]
-    assert failed.user_attrs["reason"] == "broke (0 left)"
-    assert failed.user_attrs["outcome"] == "hung"
-    assert failed.constraints == {}
-
-
-def test_breakdowns_are_counted_over_runs(bench: MakeBench) -> None:
-    one = bench()
-
-    def interrupt(driver: Driver, event: Event) -> None:
-        if isinstance(event, TrialProgressed):
-            driver.interrupt()
-
-    slot = FaultySlot(one.folder.cache, "died", times=1)
-    assert one.run(1, slots=[slot], on_event=interrupt) is Stop.INTERRUPTED
-    assert one.run(1, slots=[FaultySlot(one.folder.cache, "died")]) is Stop.FINISHED
-    assert one.states() == "F"
-    assert one.found.get_trials()[0].user_attrs["faults"] == 2
-
-
-def test_a_model_too_large_for_the_memory_is_told_to_the_sampler(bench: MakeBench) -> None:
-    one = bench()
-    one.run(1, slots=[FaultySlot(one.folder.cache, "memory", times=2)])
-    (trial,) = one.found.get_trials()
-    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"memory": 1.0})
-    assert trial.user_attrs["reason"] == "out of memory: broke (0 left)"
-    assert trial.value is None
-
-
-def test_five_failures_in_a_row_stop_the_study(bench: MakeBench) -> None:
-    one = bench()
-    assert one.run(50, slots=[FaultySlot(one.folder.cache, "error")]) is Stop.FAILED
-    assert one.states() == "FFFFF"
-    assert one.failure is not None
-    assert one.failure.startswith("5 trials failed one after another: broke")
-    # The next run is given five more.
-    assert one.run(50, slots=[FaultySlot(one.folder.cache, "error", times=8)]) is Stop.FINISHED
-    assert one.states().startswith("FFFFFFFFFC")
-
-
-def test_a_users_mistake_in_a_worker_stops_the_study(bench: MakeBench) -> None:
-    one = bench()
-
-    class MistakenSlot(ToySlot):
-        def run(self, work: Work, on_event: OnEvent) -> Outcome:
-            if work.number == 2:
-                raise DataError("the numbers are gone", where="numbers.txt")
-            return super().run(work, on_event)
-
-    with pytest.raises(DataError, match=r"numbers\.txt: the numbers are gone"):
-        one.run(7, slots=[MistakenSlot(one.folder.cache)])
-    assert one.states() == "CCR"
-    assert one.run(7) is Stop.FINISHED  # mended, the trial goes on
-    assert one.states() == "C" * 7
-
-
-@pytest.mark.parametrize("slots", [1, 2])
-def test_a_watcher_that_raises_leaves_the_study_whole(slots: int, bench: MakeBench) -> None:
-    one = bench()
-
-    def fall(driver: Driver, event: Event) -> None:
-        if isinstance(event, TrialEvaluated) and event.number == 3:
-            raise ZeroDivisionError("a bug in a view")
-
-    with pytest.raises(ZeroDivisionError):
-        one.run(7, slots=slots, on_event=fall)
-    assert set(one.states()) <= {"C", "R"}
-    assert one.run(7, slots=slots) is Stop.FINISHED
-    assert one.states() == "C" * 7
-
-
-# Running out
 
 
 def test_brute_force_ends_when_every_point_was_tried(bench: MakeBench) -> None:
@@ -438,109 +261,6 @@ def test_a_second_interrupt_kills(bench: MakeBench) -> None:
     )
     assert one.states() == "R"  # no fault of the trial's
     assert "faults" not in one.found.get_trials()[0].user_attrs
-
-
-# Pausing
-
-
-class Relay:
-    """Brings three trials to step 6, then each in turn to the end; like a promotion by rungs."""
-
-    def __init__(self, at_once: int = 3) -> None:
-        self._at_once = at_once
-        self.standings: list[Standing] = []
-
-    def choose(self, standing: Standing) -> Choice | None:
-        self.standings.append(standing)
-        begun = standing.finished + len(standing.paused) + len(standing.running)
-        if begun < self._at_once:
-            return Propose()
-        return Thaw(max(standing.paused)) if standing.paused else None
-
-    def judge(self, trial: optuna.Trial, evaluation: Evaluation) -> Verdict:
-        return Verdict.PAUSE if evaluation.step == 6 else Verdict.CONTINUE
-
-
-@pytest.mark.parametrize("slots", [1, 2])
-def test_paused_and_thawed_equals_uninterrupted(slots: int, bench: MakeBench) -> None:
-    whole, relay = bench({"sampler.name": "random"}), bench({"sampler.name": "random"})
-    whole.run(3)
-    assert relay.run(3, slots=slots, scheduler=Relay()) is Stop.FINISHED
-    assert relay.told() == whole.told()
-    ended = [(event.number, event.outcome) for event in relay.of(TrialEnded)]
-    assert sorted(ended) == sorted(
-        [(number, end) for number in range(3) for end in ("paused", "complete")]
-    )
-    if slots == 1:
-        assert ended == [
-            *((number, "paused") for number in range(3)),
-            *((number, "complete") for number in (2, 1, 0)),
-        ]
-    assert [event.evaluation.step for event in relay.of(TrialEvaluated) if event.number == 1] == [
-        3,
-        6,
-        9,
-        12,
-    ]
-
-
-def test_a_paused_trial_is_a_row_that_no_sampler_sees(bench: MakeBench) -> None:
-    one = bench()
-    relay = Relay()
-
-    def look(driver: Driver, event: Event) -> None:
-        if isinstance(event, TrialEnded) and event.outcome == "paused":
-            seen.append(trials.paused(one.found))
-
-    seen: list[dict[int, int]] = []
-    one.run(3, scheduler=relay, on_event=look)
-    assert seen == [{0: 6}, {0: 6, 1: 6}, {0: 6, 1: 6, 2: 6}]
-    assert relay.standings[3].paused == {0: 6, 1: 6, 2: 6}
-    assert one.found.get_trials()[0].user_attrs["attempt"] == 2
-
-
-def test_a_study_may_end_with_paused_trials_and_a_later_run_thaws_them(bench: MakeBench) -> None:
-    one = bench()
-
-    class PauseAll(Relay):
-        def choose(self, standing: Standing) -> Choice | None:
-            return Propose() if len(standing.paused) < 2 else None
-
-    assert one.run(5, scheduler=PauseAll()) is Stop.IDLE
-    assert one.states() == "WW"
-    assert one.run(5) is Stop.FINISHED
-    assert one.states() == "C" * 5
-
-
-def test_interrupted_while_trials_are_paused(bench: MakeBench) -> None:
-    whole, cut = bench({"sampler.name": "random"}), bench({"sampler.name": "random"})
-    whole.run(3)
-
-    def interrupt(driver: Driver, event: Event) -> None:
-        if isinstance(event, TrialProgressed) and (event.number, event.progress.step) == (1, 8):
-            driver.interrupt()
-
-    assert cut.run(3, scheduler=Relay(), on_event=interrupt) is Stop.INTERRUPTED
-    assert cut.states() == "WRC"
-    assert cut.run(3, scheduler=Relay()) is Stop.FINISHED
-    assert cut.told() == whole.told()
-
-
-def test_a_scheduler_that_wants_what_is_not_there_gets_nothing(bench: MakeBench) -> None:
-    one = bench({"sampler.name": "brute_force"}, space=GRID)
-
-    class Greedy(Relay):
-        def choose(self, standing: Standing) -> Choice | None:
-            return Propose()
-
-        def judge(self, trial: optuna.Trial, evaluation: Evaluation) -> Verdict:
-            return Verdict.CONTINUE
-
-    assert one.run(50, scheduler=Greedy()) is Stop.EXHAUSTED
-    assert len(one.found.get_trials()) == 6
-
-
-# Files
 
 
 def test_a_trials_folder_is_enough_to_rebuild_it(bench: MakeBench) -> None:

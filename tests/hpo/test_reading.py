@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import toy_slots
+from toy_bench import HALVING, MakeStudy, toy_slots
 
 from core.task import Grid
 from hpo.cleaning import clean
@@ -16,9 +16,6 @@ from hpo.lock import StudyOwnedError
 from hpo.reading import UnknownStudyError, list_studies, read_study
 from hpo.records import StudyRecord
 from hpo.storage import StorageError
-
-MakeStudy = Callable[..., Study]
-HALVING = {"pruner.name": "successive_halving", "pruner.reduction_factor": 2}
 
 
 def _ignore(event: Event) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from toy_bench import MakeStudy
 
 from core.errors import SettingsError
 from hpo import trials
@@ -27,8 +27,6 @@ step = 0.3
 when = { "model.kind" = "fine" }
 """
 """3 widths x (3 rates + 1): 12 points."""
-
-MakeStudy = Callable[..., Study]
 
 
 def _draw(study: Study, found: optuna.Study, *, upto: int | None = None) -> optuna.Trial:

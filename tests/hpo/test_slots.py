@@ -124,7 +124,7 @@ def test_the_verdict_on_an_evaluation_is_obeyed_at_once(
 def test_an_interrupt_reaches_a_child_between_evaluations_and_it_goes_on_later(
     slot: LocalSlot, make_work: MakeWork
 ) -> None:
-    work = make_work(step_s=0.05, second_steps=90, eval_every=90)
+    work = make_work(step_s=0.02, second_steps=90, eval_every=90)
 
     def answer(event: Any) -> Verdict:
         return Verdict.PAUSE if event.step >= 4 else Verdict.CONTINUE

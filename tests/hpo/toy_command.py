@@ -1,4 +1,4 @@
-"""A driver in a process of its own: `toy_command.py DECLARED RUNS [--slots N] [--die-after N] ...`.
+"""A driver in a process of its own: `toy_command.py DECLARED RUNS [--slots N] ...`.
 
 Runs the toy study with real children, or with slots in this process, and prints an event a line.
 `--die-after N` ends it, as `kill -9` would, after N transactions of its database.
@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy
+from toy_bench import toy_slots
 
 from core import registry
 from core.errors import UserError
@@ -35,15 +36,11 @@ def main() -> int:
     parser.add_argument("--in-process", action="store_true")
     arguments = parser.parse_args()
     study = load_study(str(arguments.declared / "toy.toml"), overrides=arguments.set)
-    options = RunOptions(
-        trials=arguments.trials, jobs=arguments.slots, runs_dir=arguments.runs
-    )
+    options = RunOptions(trials=arguments.trials, jobs=arguments.slots, runs_dir=arguments.runs)
     if arguments.die_after is not None:
         _die_after(arguments.die_after)
-    if arguments.in_process:
-        from conftest import toy_slots as make_slots
-    else:
-        make_slots = partial(local_slots, module="toy_curves")
+    children = partial(local_slots, module="toy_curves")
+    make_slots = toy_slots if arguments.in_process else children
     try:
         result = launch(study, options, _show, make_slots=make_slots)
     except UserError as error:

@@ -1,0 +1,159 @@
+"""How trials end: what is told of trouble, and what a breakdown costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from toy_bench import HALVING, KINDS, MakeBench, ToySlot, enqueue
+
+from core.errors import DataError
+from core.task import OnEvent, Outcome
+from hpo.driver import Driver, Stop
+from hpo.events import (
+    Event,
+    Note,
+    TrialEvaluated,
+    TrialProgressed,
+    TrialStarted,
+)
+from hpo.slots import Work, WorkerError
+
+
+def test_divergence_is_told_as_a_constraint_on_a_pruned_trial(bench: MakeBench) -> None:
+    one = bench(space=KINDS, rest=enqueue(89, "diverge"))
+    one.run(1)
+    (trial,) = one.found.get_trials()
+    assert trial.state == TrialState.PRUNED
+    assert trial.constraints == {"diverged": 1.0}
+    assert trial.user_attrs["outcome"] == "diverged"
+    assert trial.user_attrs["reason"] == "diverged: loss inf at step 5"
+    assert trial.user_attrs["health"]["verdict"] == "diverged"
+    assert trial.user_attrs["health"]["grad_norm_max"] is None  # infinity is no JSON
+    assert trial.value == trial.intermediate_values[3]
+
+
+def test_a_feasible_trial_violates_nothing(bench: MakeBench) -> None:
+    one = bench(HALVING)
+    one.run(5)
+    assert "P" in one.states()
+    assert all(trial.constraints == {} for trial in one.found.get_trials())
+    pruned = next(one for one in one.found.get_trials() if one.state == TrialState.PRUNED)
+    assert pruned.user_attrs["reason"].startswith(f"pruned at step {pruned.last_step} with score")
+
+
+def test_an_infinite_value_is_never_the_best(bench: MakeBench) -> None:
+    one = bench()
+
+    class InfiniteSlot(ToySlot):
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            outcome = super().run(work, on_event)
+            return Outcome(**{**vars(outcome), "value": float("inf")})
+
+    one.run(1, slots=[InfiniteSlot(one.folder.cache)])
+    (trial,) = one.found.get_trials()
+    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"diverged": 1.0})
+    assert trial.user_attrs["reason"] == "diverged: score is inf"
+
+
+class FaultySlot(ToySlot):
+    """Breaks down at every attempt, or at the first few."""
+
+    def __init__(self, cache: Path, kind: Any, times: int = 10**6) -> None:
+        super().__init__(cache)
+        self.kind = kind
+        self.times = times
+
+    def run(self, work: Work, on_event: OnEvent) -> Outcome:
+        if self.times:
+            self.times -= 1
+            raise WorkerError(f"broke ({self.times} left)", self.kind)
+        return super().run(work, on_event)
+
+
+def test_a_breakdown_costs_an_attempt_and_not_the_trial(bench: MakeBench) -> None:
+    one = bench()
+    one.run(2, slots=[FaultySlot(one.folder.cache, "died", times=1)])
+    assert one.states() == "CC"
+    assert one.of(Note) == [Note("trial 0: broke (0 left); trying it again")]
+    assert [(event.number, event.attempt) for event in one.of(TrialStarted)][:2] == [
+        (0, 1),
+        (0, 2),
+    ]
+
+
+def test_breaking_down_twice_fails_and_counts(bench: MakeBench) -> None:
+    one = bench()
+    assert one.run(3, slots=[FaultySlot(one.folder.cache, "hung", times=2)]) is Stop.FINISHED
+    assert one.states() == "FCC"
+    failed = one.found.get_trials()[0]
+    assert failed.user_attrs["reason"] == "broke (0 left)"
+    assert failed.user_attrs["outcome"] == "hung"
+    assert failed.constraints == {}
+
+
+def test_breakdowns_are_counted_over_runs(bench: MakeBench) -> None:
+    one = bench()
+
+    def interrupt(driver: Driver, event: Event) -> None:
+        if isinstance(event, TrialProgressed):
+            driver.interrupt()
+
+    slot = FaultySlot(one.folder.cache, "died", times=1)
+    assert one.run(1, slots=[slot], on_event=interrupt) is Stop.INTERRUPTED
+    assert one.run(1, slots=[FaultySlot(one.folder.cache, "died")]) is Stop.FINISHED
+    assert one.states() == "F"
+    assert one.found.get_trials()[0].user_attrs["faults"] == 2
+
+
+def test_a_model_too_large_for_the_memory_is_told_to_the_sampler(bench: MakeBench) -> None:
+    one = bench()
+    one.run(1, slots=[FaultySlot(one.folder.cache, "memory", times=2)])
+    (trial,) = one.found.get_trials()
+    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"memory": 1.0})
+    assert trial.user_attrs["reason"] == "out of memory: broke (0 left)"
+    assert trial.value is None
+
+
+def test_five_failures_in_a_row_stop_the_study(bench: MakeBench) -> None:
+    one = bench()
+    assert one.run(50, slots=[FaultySlot(one.folder.cache, "error")]) is Stop.FAILED
+    assert one.states() == "FFFFF"
+    assert one.failure is not None
+    assert one.failure.startswith("5 trials failed one after another: broke")
+    # The next run is given five more.
+    assert one.run(50, slots=[FaultySlot(one.folder.cache, "error", times=8)]) is Stop.FINISHED
+    assert one.states().startswith("FFFFFFFFFC")
+
+
+def test_a_users_mistake_in_a_worker_stops_the_study(bench: MakeBench) -> None:
+    one = bench()
+
+    class MistakenSlot(ToySlot):
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            if work.number == 2:
+                raise DataError("the numbers are gone", where="numbers.txt")
+            return super().run(work, on_event)
+
+    with pytest.raises(DataError, match=r"numbers\.txt: the numbers are gone"):
+        one.run(7, slots=[MistakenSlot(one.folder.cache)])
+    assert one.states() == "CCR"
+    assert one.run(7) is Stop.FINISHED  # mended, the trial goes on
+    assert one.states() == "C" * 7
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_watcher_that_raises_leaves_the_study_whole(slots: int, bench: MakeBench) -> None:
+    one = bench()
+
+    def fall(driver: Driver, event: Event) -> None:
+        if isinstance(event, TrialEvaluated) and event.number == 3:
+            raise ZeroDivisionError("a bug in a view")
+
+    with pytest.raises(ZeroDivisionError):
+        one.run(7, slots=slots, on_event=fall)
+    assert set(one.states()) <= {"C", "R"}
+    assert one.run(7, slots=slots) is Stop.FINISHED
+    assert one.states() == "C" * 7
