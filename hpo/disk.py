@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +83,21 @@ def check_room(folder: Path, needed: int) -> None:
             where=str(folder),
             way_out="Make room, lower --jobs or storage.keep, or give another --runs-dir.",
         )
+
+
+@contextmanager
+def telling_of_room(folder: Path) -> Iterator[None]:
+    """Turns a disk that became full while a study was writing to `folder` into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskError(
+            "no room is left on the disk",
+            where=str(folder),
+            way_out="Make some, and run again: the study goes on from here.",
+        ) from error
 
 
 def _in_words(count: int) -> str:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.atomic import replace_json
+from core.errors import UserError
+
+
+class FolderError(UserError):
+    """Nothing can be written where a study's files are to lie."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,27 @@ class StudyFolder:
 
 
 def make_private(folder: Path) -> Path:
-    """Creates `folder`, and what is missing above it, readable by its owner only; returns it."""
+    """Creates `folder`, and what is missing above it, readable by its owner only; returns it.
+
+    Raises: FolderError if that cannot be done, or nothing can be written there.
+    """
     missing = []
     step = folder
     while not step.exists():
         missing.append(step)
         step = step.parent
-    for step in reversed(missing):
-        step.mkdir(mode=0o700, exist_ok=True)
+    try:
+        for step in reversed(missing):
+            step.mkdir(mode=0o700, exist_ok=True)
+        writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise FolderError(
+            "this folder cannot be written to",
+            where=str(folder),
+            way_out="Give another with --runs-dir or --storage.",
+        )
     return folder
 
 

@@ -15,7 +15,7 @@ from hpo import attributes, trials
 from hpo.clock import StudyClock
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
-from hpo.disk import WEIGHTS, check_room, estimate_bytes
+from hpo.disk import WEIGHTS, check_room, estimate_bytes, telling_of_room
 from hpo.driver import Driver, Stop
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
@@ -91,6 +91,7 @@ def launch(
         # same database with different folders, or the other way round.
         stack.enter_context(own(database.lock_of(study.name), study.name))
         stack.enter_context(own(folder.lock, study.name))
+        stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
         storage = open_for_driver(database)
         stack.callback(close, storage)

@@ -47,7 +47,15 @@ class Database:
 
     def lock_of(self, study: str) -> Path:
         """The file that the study's driver locks: the same one whatever the runs folder."""
-        return self.path.parent / ".locks" / f"{self.path.name}.{study}.lock"
+        return self._lock(study)
+
+    @property
+    def tables_lock(self) -> Path:
+        """The file that is locked while tables are created."""
+        return self._lock(".tables")  # no study's name begins with a dot
+
+    def _lock(self, name: str) -> Path:
+        return self.path.parent / ".locks" / f"{self.path.name}@{name}.lock"
 
     @property
     def exists(self) -> bool:
@@ -95,12 +103,11 @@ def locate(url: str | None, runs: Path) -> Database:
 def open_for_driver(database: Database) -> RDBStorage:
     """The storage for the one driver of a study; creates the database and its tables first."""
     _quieten()
-    make_private(database.path.parent)
-    locks = make_private(database.path.parent / ".locks")
+    make_private(database.tables_lock.parent)
     # `RDBStorage` creates tables in its constructor, unguarded: two drivers of two studies that
     # start together in one database would trip over each other.
     with (
-        FileLock(locks / f"{database.path.name}.tables.lock", timeout=PATIENCE_S),
+        FileLock(database.tables_lock, timeout=PATIENCE_S),
         telling(database),
     ):
         _switch_to_wal(database)
@@ -172,9 +179,11 @@ def _engine_settings() -> dict[str, Any]:
 
 def _switch_to_wal(database: Database) -> None:
     """Write-ahead logging, in which readers and the writer do not keep each other waiting."""
+    is_new = not database.path.exists()
     with closing(sqlite3.connect(database.path, timeout=BUSY_TIMEOUT_S)) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-    database.path.chmod(0o600)
+    if is_new:
+        database.path.chmod(0o600)
     if mode != "wal":
         raise StorageError(
             "the file system does not allow SQLite's write-ahead log",

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +116,7 @@ class _Process:
     """A child process and the pipe to it."""
 
     def __init__(self, hello: Hello, gpu: str | None) -> None:
+        self._first_words = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._pipe, theirs = multiprocessing.Pipe()
         descriptor = theirs.fileno()
         try:
@@ -125,7 +127,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 # Until its first job names a log.
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._first_words,
                 start_new_session=True,
             )
         finally:
@@ -156,15 +158,19 @@ class _Process:
         """Ends the process at once and lets go of it."""
         self._process.kill()
         self._process.wait()
-        self._pipe.close()
+        self._let_go()
 
     def end(self) -> None:
         """Ends an idle process, which leaves when its pipe closes."""
-        self._pipe.close()
+        self._let_go()
         try:
             self._process.wait(_FAREWELL_S)
         except subprocess.TimeoutExpired:
             self.destroy()
+
+    def _let_go(self) -> None:
+        self._pipe.close()
+        self._first_words.close()
 
     def _obituary(self) -> WorkerError:
         try:
@@ -176,7 +182,11 @@ class _Process:
             return WorkerError("the worker was killed, perhaps for want of memory", "memory")
         if code < 0:
             return WorkerError(f"the worker died of {signal.Signals(-code).name}", "died")
-        return WorkerError(f"the worker exited with code {code}", "died")
+        self._first_words.seek(0)
+        lines = self._first_words.read().decode(errors="replace").split("\n")
+        # What it said before its first job; what it said in a job is in that job's log.
+        last = next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+        return WorkerError(f"the worker exited with code {code}{last}", "died")
 
 
 def _environment(threads: int, gpu: str | None) -> dict[str, str]:

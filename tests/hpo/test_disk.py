@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
 from core.task import Metric
-from hpo.disk import DiskError, Finished, best_first, check_room, estimate_bytes, tidy
-from hpo.folders import StudyFolder, finite, make_private, write_json
+from hpo.disk import (
+    DiskError,
+    Finished,
+    best_first,
+    check_room,
+    estimate_bytes,
+    telling_of_room,
+    tidy,
+)
+from hpo.folders import FolderError, StudyFolder, finite, make_private, write_json
 
 UP = Metric("BLEU", "", "maximize", 0.0)
 DOWN = Metric("NMSE", "dB", "minimize", 0.0)
@@ -69,6 +78,15 @@ def test_room_is_checked_before_the_start(tmp_path: Path, monkeypatch: pytest.Mo
         check_room(tmp_path, 4 * 2**30)
 
 
+def test_a_disk_that_becomes_full_is_told_in_one_line(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    said = r"no room is left on the disk\. .*run again"
+    with pytest.raises(DiskError, match=said), telling_of_room(tmp_path):
+        raise full
+    with pytest.raises(PermissionError), telling_of_room(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+
+
 def test_the_estimate_grows_with_slots_and_kept_weights() -> None:
     nothing = estimate_bytes(0, jobs=1, keep=1)
     assert nothing == 256 * 2**20
@@ -80,6 +98,9 @@ def test_the_estimate_grows_with_slots_and_kept_weights() -> None:
 def test_folders_are_private_and_files_whole(tmp_path: Path) -> None:
     folder = make_private(tmp_path / "a" / "b")
     assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match="this folder cannot be written to"):
+        make_private(tmp_path / "file" / "below")
     nan = float("nan")
     assert finite({"a": [1.5, nan, (float("inf"), "x")]}) == {"a": [1.5, None, [None, "x"]]}
     write_json(folder / "x.json", {"a": nan})

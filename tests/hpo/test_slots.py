@@ -167,6 +167,17 @@ def test_a_child_that_dies_costs_its_own_trial_an_attempt(
     assert heard.events[0].replayed  # it went on from its checkpoint
 
 
+def test_a_child_that_cannot_start_says_why(
+    slot: LocalSlot, make_work: MakeWork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no module named x' >&2\nexit 3\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(WorkerError, match=r"exited with code 3: no module named x"):
+        slot.run(make_work(), Listener())
+
+
 def test_killing_a_child_looks_like_want_of_memory(slot: LocalSlot, make_work: MakeWork) -> None:
     def kill(event: Any) -> Verdict:
         if event.step == 2:

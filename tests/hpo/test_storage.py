@@ -100,6 +100,18 @@ def test_two_drivers_may_create_the_tables_at_the_same_moment(tmp_path: Path) ->
     assert database.exists
 
 
+def test_a_studys_lock_is_no_other_lock(tmp_path: Path) -> None:
+    database = locate(None, tmp_path)
+    other = locate(f"sqlite:///{tmp_path}/hpo.db.a", tmp_path)
+    locks = [
+        database.tables_lock,
+        database.lock_of("tables"),
+        database.lock_of("a.b"),
+        other.lock_of("b"),
+    ]
+    assert len(set(locks)) == 4
+
+
 def test_a_reader_creates_nothing_and_does_not_wait_for_the_writer(tmp_path: Path) -> None:
     database = locate(None, tmp_path)
     with pytest.raises(StorageError, match="no study has been run here"):
