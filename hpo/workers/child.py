@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from core.errors import UserError
 from core.task import Evaluation, Placement, Progress, Verdict
-from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report
+from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report, plain
 
 _PREDECESSOR_S = 120
 """How long a child waits for the one before it to leave a trial's folder."""
@@ -77,7 +77,7 @@ class _Child:
         try:
             # A driver that was killed leaves a child that takes a moment to notice.
             with FileLock(job.folder / ".worker.lock", timeout=_PREDECESSOR_S):
-                answer = Done(job.ticket, self._do(job))
+                answer = Done(job.ticket, plain(self._do(job)))
         except Exception as error:
             if not isinstance(error, UserError):
                 traceback.print_exc()
@@ -97,7 +97,7 @@ class _Child:
 
     def _on_event(self, event: Progress | Evaluation) -> Verdict:
         assert self._job is not None
-        self._connection.send(Report(self._job.ticket, event))
+        self._connection.send(Report(self._job.ticket, plain(event)))
         if isinstance(event, Progress):
             while self._connection.poll():
                 self._hear(self._connection.recv())

@@ -6,9 +6,11 @@ sends is told from what the current one does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from core.settings import RunConfig
 from core.task import Evaluation, Outcome, Progress, Scores, Verdict
@@ -80,3 +82,24 @@ class Failed:
     """Name of the exception's class."""
     line: str
     """One line for people."""
+
+
+def plain(value: Any) -> Any:
+    """A result or an event made of Python's own types alone.
+
+    A version of torch is a string of torch's own class: were it sent as it is, the driver would
+    import torch to receive it.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        inner = {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return type(value)(**inner)
+    if value is None or isinstance(value, bool | enum.Enum):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)

@@ -60,6 +60,12 @@ class Data(Settings):
     source: str = "arithmetic"
 
 
+class Version(str):
+    """Text of a class of its own, such as torch's version is."""
+
+    __slots__ = ()
+
+
 DIGESTS = {"data": "d" * 64}
 
 
@@ -184,6 +190,7 @@ def _outcome(config: RunConfig, state: OutcomeState, step: int) -> Outcome:
         health=Health("diverged" if diverged else "healthy", grad_norm_max=math.inf),
         cost=Cost(finetune_s=0.1),
         reason=f"loss inf at step {step}" if diverged else "",
+        facts={"version": Version("2.3"), "machine": {"threads": 3, "device": None}},
     )
 
 
