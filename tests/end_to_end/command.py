@@ -7,7 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+Command = Callable[..., tuple[int, str, str]]
+"""Words and `cwd` -> exit code, standard output, standard error."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +29,7 @@ TINY = (
 )
 """`depth_sweep` with a budget of seconds, every trial run to its end."""
 
-LONGER = (*TINY, "--set=protocol.finetune_steps=60", "--set=protocol.batch_size=97")
+LONGER = (*TINY, "--set=protocol.finetune_steps=80")
 """The same with trials long enough to be interrupted after the first evaluation."""
 
 

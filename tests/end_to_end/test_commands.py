@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hpo import __version__
-from hpo.cli import main
-from tests.end_to_end.command import TINY, environment, hpo
+from tests.end_to_end.command import TINY, Command, environment, hpo
 
 HEAVY = ("torch", "optuna", "pandas", "plotly", "sqlalchemy", "rich", "pydantic")
 
@@ -62,24 +60,6 @@ def test_validate_checks_the_shipped_and_ones_own(tmp_path: Path) -> None:
     assert hpo("validate", "depth_sweep", cwd=tmp_path).returncode == 0
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """The command in this process, which saves seconds of imports; exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def go(*words: str) -> tuple[int, str, str]:
-        code = main(words)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return go
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -102,9 +82,9 @@ def command(
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
-    words: list[str], message: str, command: Command
+    words: list[str], message: str, command: Command, tmp_path: Path
 ) -> None:
-    code, out, err = command(*words)
+    code, out, err = command(*words, cwd=tmp_path)
     assert (code, out) == (2, ""), err
     assert err.startswith("hpo: ")
     assert err.count("\n") == 1
@@ -136,13 +116,14 @@ def corpora(tmp_path: Path) -> Path:
         (b"", "empty"),
         (b"good\nb\xffd\n" + b"x\n" * 29, "byte 6.*line 2|line 2.*byte 6"),
     ],
+    ids=["missing", "shorter", "empty", "not UTF-8"],
 )
 def test_a_bad_corpus_is_one_line_and_exit_2(
     corpora: Path, content: bytes | None, message: str, command: Command
 ) -> None:
     side = corpora / "multi30k" / "train.en"
     side.unlink() if content is None else side.write_bytes(content)
-    code, _, err = command("run", *TINY, "--data", ".")
+    code, _, err = command("run", *TINY, "--data", ".", cwd=corpora)
     assert code == 2, err
     assert err.count("\n") == 1
     assert "train.en" in err

@@ -15,11 +15,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.end_to_end.command import LONGER, ROOT, TINY, Running, environment, hpo
+from tests.end_to_end.command import LONGER, TINY, Command, Running, environment, hpo
 
 Study = tuple[Path, subprocess.CompletedProcess[str]]
 FINAL = re.compile(r"^FINAL_TEST_BLEU = \d+\.\d\d \([^()]*version:[^()]*\)$", re.MULTILINE)
-READING = (["studies"], ["show", "depth_sweep"], ["show", "depth_sweep", "1"], ["validate"])
+READING = ("studies", "show depth_sweep", "show depth_sweep 1", "validate")
 
 
 @pytest.fixture
@@ -61,35 +61,35 @@ def test_it_prints_plain_lines_and_nothing_twice(tiny_study: Study) -> None:
         assert sum(one.startswith(line) for one in lines) == 1, done.stdout
 
 
-def test_asked_for_no_more_it_prints_its_result_and_is_done(tiny_study: Study) -> None:
+def test_asked_for_no_more_it_prints_its_result_and_is_done(
+    tiny_study: Study, command: Command
+) -> None:
     folder, first = tiny_study
     before = scores(folder)
-    again = hpo("run", *TINY, cwd=folder)
-    assert again.returncode == 0, again.stderr
-    assert FINAL.findall(again.stdout) == FINAL.findall(first.stdout)
-    assert "started" not in again.stdout
+    code, out, err = command("run", *TINY, cwd=folder)
+    assert (code, err) == (0, "")
+    assert FINAL.findall(out) == FINAL.findall(first.stdout)
+    assert "started" not in out
     assert scores(folder) == before
 
 
-def test_a_changed_protocol_is_refused_naming_the_key(tiny_study: Study) -> None:
-    folder, _ = tiny_study
-    done = hpo("run", *TINY, "--set", "protocol.batch_size=37", cwd=folder)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "protocol.batch_size" in done.stderr
-    assert "--name" in done.stderr
+def test_a_changed_protocol_is_refused_naming_the_key(tiny_study: Study, command: Command) -> None:
+    changed = ("--set", "protocol.batch_size=37")
+    code, _, err = command("run", *TINY, *changed, cwd=tiny_study[0])
+    assert (code, err.count("\n")) == (2, 1)
+    assert "protocol.batch_size" in err
+    assert "--name" in err
 
 
-@pytest.mark.parametrize("words", READING)
-def test_commands_that_only_look_do_so_without_torch(tiny_study: Study, words: list[str]) -> None:
-    folder, _ = tiny_study
+def test_commands_that_only_look_do_so_without_torch(tiny_study: Study) -> None:
     program = (
-        "import sys; from hpo.cli import main; code = main(sys.argv[1:])\n"
-        "assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(code)"
+        "import sys; from hpo.cli import main\n"
+        f"for words in {READING}: assert main(words.split()) == 0\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        cwd=folder,
+        [sys.executable, "-c", program],
+        cwd=tiny_study[0],
         env=environment(),
         capture_output=True,
         text=True,
@@ -100,40 +100,37 @@ def test_commands_that_only_look_do_so_without_torch(tiny_study: Study, words: l
     assert done.stderr == ""
 
 
-def test_show_lists_the_trials_and_then_one(tiny_study: Study) -> None:
+def test_show_lists_the_trials_and_then_one(tiny_study: Study, command: Command) -> None:
     folder, _ = tiny_study
-    study = hpo("show", "depth_sweep", cwd=folder).stdout
+    _, study, _ = command("show", "depth_sweep", cwd=folder)
     assert "depth_sweep: 2 of 2 trials finished (2 complete)" in study
     assert "num_layers=3 norm=pre" in study
     assert FINAL.search(study)
-    trial = hpo("show", "depth_sweep", "1", cwd=folder).stdout
+    _, trial, _ = command("show", "depth_sweep", "1", cwd=folder)
     for part in ("trial 1: complete", "model.num_layers", "verdict", "telemetry.parquet"):
         assert part in trial
+    code, out, err = command("show", "depth_sweep", "7", cwd=folder)
+    assert (code, out) == (2, "")
+    assert err.startswith("hpo: depth_sweep has no trial 7. See `")
 
 
-def test_studies_lists_what_was_run_beside_what_is_declared(tiny_study: Study) -> None:
+def test_studies_lists_what_was_run_beside_what_is_declared(
+    tiny_study: Study, command: Command
+) -> None:
+    _, out, _ = command("studies", cwd=tiny_study[0])
+    assert re.search(r"^depth_sweep +finished +2/2 ", out, re.MULTILINE)
+    assert re.search(r"^quickstart +declared ", out, re.MULTILINE)
+
+
+def test_report_and_clean_work_on_a_finished_study(tiny_study: Study, command: Command) -> None:
     folder, _ = tiny_study
-    rows = hpo("studies", cwd=folder).stdout.split("\n")
-    assert any(re.match(r"depth_sweep +finished +2/2 ", row) for row in rows), rows
-    assert any(re.match(r"quickstart +declared ", row) for row in rows), rows
-
-
-def test_report_and_clean_work_on_a_finished_study(tiny_study: Study) -> None:
-    folder, _ = tiny_study
-    done = hpo("report", "depth_sweep", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert (folder / done.stdout.strip()).is_file()
-    cleaned = hpo("clean", "depth_sweep", cwd=folder)
-    assert cleaned.returncode == 0, cleaned.stderr
-    shown = hpo("show", "depth_sweep", cwd=folder)
-    assert "2 of 2 trials finished" in shown.stdout
-
-
-def test_a_trial_that_is_not_there_is_a_mistake(tiny_study: Study) -> None:
-    folder, _ = tiny_study
-    done = hpo("show", "depth_sweep", "7", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("hpo: depth_sweep has no trial 7. See `")
+    code, report, err = command("report", "depth_sweep", cwd=folder)
+    assert (code, err) == (0, "")
+    assert (folder / report.strip()).is_file()
+    code, out, err = command("clean", "depth_sweep", cwd=folder)
+    assert (code, err) == (0, "")
+    assert out.startswith("depth_sweep: ")
+    assert "2 of 2 trials finished" in command("show", "depth_sweep", cwd=folder)[1]
 
 
 def test_the_dashboard_serves_the_studies_on_loopback_only(tiny_study: Study) -> None:
@@ -223,8 +220,3 @@ def test_two_jobs_share_the_budget(tmp_path: Path) -> None:
     assert "depth_sweep: 3 trials, 2 at the same time" in done.stdout
     assert len(re.findall(r"^trial \d started", done.stdout, re.MULTILINE)) == 3
     assert FINAL.search(done.stdout)
-
-
-def test_the_repository_is_left_as_it_was(tiny_study: Study) -> None:
-    assert tiny_study[1].returncode == 0
-    assert not (ROOT / "tests" / "runs").exists()
