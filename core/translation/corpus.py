@@ -14,6 +14,8 @@ from core.translation.settings import TranslationData, TranslationProtocol
 Pair = tuple[str, str]
 """Source and target sentence."""
 
+_SPOKEN = {"train": "training", "validation": "validation", "test": "test"}
+
 
 @dataclass(frozen=True)
 class PairSet:
@@ -159,7 +161,7 @@ def _cut(name: str, splits: Mapping[str, Sequence[Pair]], protocol: TranslationP
 
 def _blank_notes(name: str, blank: Mapping[str, int]) -> list[str]:
     return [
-        f"{name}: {count:,} blank pairs of its {split} set were left out."
+        f"{name}: blank pairs left out of the {_SPOKEN[split]} set: {count:,}."
         for split, count in blank.items()
         if count
     ]
@@ -168,7 +170,7 @@ def _blank_notes(name: str, blank: Mapping[str, int]) -> list[str]:
 def _cap_notes(protocol: TranslationProtocol, corpora: Corpora) -> list[str]:
     """A line for each set that has fewer pairs than the protocol asks for."""
     return [
-        f"{corpus.name}: only {len(pairs):,} of the {cap:,} {split} pairs asked for."
+        f"{corpus.name}: only {len(pairs):,} of the {cap:,} {_SPOKEN[split]} pairs asked for."
         for corpus in corpora.distinct
         for split, pairs in corpus.splits.items()
         if (cap := _caps(corpus.name, protocol)[split]) and len(pairs) < cap

@@ -109,7 +109,7 @@ class TranslationData(Settings):
     """Which corpora, and where from."""
 
     source: str = "pocket"
-    """`pocket` (built in), `hub` (the Hugging Face hub), or a folder."""
+    """`pocket` (built in), `hub` (the Hugging Face hub), or a folder (`./hub` if so called)."""
     source_language: str = Field(default="de", pattern=r"^[A-Za-z0-9_-]{1,16}$")
     target_language: str = Field(default="en", pattern=r"^[A-Za-z0-9_-]{1,16}$")
     """Language suffixes of a folder's files."""

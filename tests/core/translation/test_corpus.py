@@ -103,8 +103,8 @@ def test_prepare_counts_what_is_odd(folder: TranslationData, tmp_path: Path) -> 
     assert facts.counts["pretrain_duplicates"] == 1
     assert facts.counts["overlap"] == 3
     assert facts.notes == (
-        "pretrain: only 5 of the 20,000 train pairs asked for.",
-        "finetune: only 2 of the 50,000 train pairs asked for.",
+        "pretrain: only 5 of the 20,000 training pairs asked for.",
+        "finetune: only 2 of the 50,000 training pairs asked for.",
         "pretrain: 1 of 5 training pairs are repetitions.",
         "pretrain: 1 of 3 validation sentences also stand in the training text.",
         "pretrain: 1 of 3 test sentences also stand in the training text.",
@@ -119,7 +119,7 @@ def test_prepare_tells_of_blank_pairs_and_of_a_missing_stage(tmp_path: Path) -> 
     data = _folder(tmp_path, a_train=sides, a_val=sides, a_test=(["drei"], ["three"]))
     protocol = _protocol(pretrain_steps=0, finetune_corpus="pretrain", pretrain_pairs=2)
     notes = prepare(protocol, data, tmp_path / "cache").notes
-    assert notes[0] == "pretrain: 1 blank pairs of its train set were left out."
+    assert notes[0] == "pretrain: blank pairs left out of the training set: 1."
     assert notes[-1] == "protocol: no stage A; the one stage trains on the pretrain corpus."
 
 

@@ -191,7 +191,7 @@ def test_both_corpora_from_parquet_files(mirror: Mirror, tmp_path: Path) -> None
     }
     assert sets["pretrain.test"] == [["test Hund 0", "test Hund 1"], ["test dog 0", "test dog 1"]]
     assert [side[4] for side in sets["finetune.train"]] == ["two Rede 0", "two talk 0"]
-    assert notes == ["finetune: 1 blank pairs of its train set were left out."]
+    assert notes == ["finetune: blank pairs left out of the training set: 1."]
     assert not any("iwslt2017-de-en/test/" in path for path in mirror.asked)
 
     # The second time the pairs lie in the cache, and no network is needed.
