@@ -54,7 +54,7 @@ def test_validate_checks_the_shipped_and_ones_own(tmp_path: Path) -> None:
     )
     done = hpo("validate", cwd=tmp_path)
     assert done.returncode == 2
-    assert "study depth_sweep: 14 trials" in done.stdout
+    assert "study depth_sweep: 10 trials" in done.stdout
     assert done.stderr.count("\n") == 1
     assert "studies/mine.toml: trials" in done.stderr
     assert hpo("validate", "depth_sweep", cwd=tmp_path).returncode == 0
