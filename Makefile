@@ -41,7 +41,7 @@ demo: $(INSTALLED)  ## run the study depth_sweep on the built-in corpus
 	$(RUN) -m hpo run --study depth_sweep
 
 test: $(INSTALLED)  ## run the tests
-	$(RUN) -m pytest -n $(JOBS) --durations=15
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal --durations=15
 
 check: $(INSTALLED)  ## format, lint and types, as continuous integration runs them
 	$(RUN) -m ruff format --check .

@@ -57,8 +57,15 @@ def _tiny_settings(study: str) -> dict[str, Any]:
 
 def _behind_make(target: str) -> list[str]:
     """The command that a make target runs once the environment is set up."""
+    # Under `make test` the variables of that make would speak to this one.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     done = subprocess.run(
-        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", target],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     interpreter, *words = shlex.split(done.stdout.strip().split("\n")[-1])
     assert interpreter == ".venv/bin/python"
