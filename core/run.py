@@ -68,8 +68,9 @@ def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir:
     from core.machine import occupy
     from core.precision import choose
 
-    device = occupy(placement)
     task = find_task(config.task).build(config, placement, cache_dir)
+    threads = task.useful_threads(placement.threads)
+    device = occupy(dataclasses.replace(placement, threads=threads))
     model = task.build_model().to(device)
     load_weights(folder / "weights", model, config_digest=config.digest())
     precision = choose(config.protocol.get("precision", "auto"), device)

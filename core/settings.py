@@ -91,8 +91,11 @@ class RunConfig(Settings):
     """Seeds what follows stage A; the trial's own."""
 
     def digest(self) -> str:
-        """SHA-256 of the configuration; equal digests mean the same run."""
-        return digest_of(self.model_dump(mode="json"))
+        """SHA-256 of the configuration; equal digests mean the same run.
+
+        `data` says where the corpora lie, `data_digest` what is in them: a folder may be moved.
+        """
+        return digest_of(self.model_dump(mode="json", exclude={"data"}))
 
     def __hash__(self) -> int:
         return hash(self.digest())

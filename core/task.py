@@ -253,6 +253,13 @@ class Task(ABC):
     def test(self, model: torch.nn.Module) -> Scores:
         """The metric on the test set, decoded as finalists are. Read through a ledger only."""
 
+    def useful_threads(self, available: int) -> int:
+        """CPU threads that make a step faster, at most `available`.
+
+        A pure function of the configuration, because sums depend on it in their last bits.
+        """
+        return available
+
     def facts(self) -> Mapping[str, Any]:
         """Plain JSON worth recording with the outcome, such as pairs truncated."""
         return {}

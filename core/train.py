@@ -90,7 +90,8 @@ class _Run:
         self._clock = Stopwatch("prepare", started=started)
         self._task, self._folder, self._cache = task, folder, cache
         self._config_digest = config.digest()
-        self._device = occupy(placement)
+        threads = task.useful_threads(placement.threads)
+        self._device = occupy(replace(placement, threads=threads))
         self._precision = choose(config.protocol.get("precision", "auto"), self._device)
         self._machine = describe(self._device, self._precision)
         self._changes: tuple[str, ...] = ()

@@ -38,9 +38,11 @@ def ending_of(outcome: Outcome, metric: Metric) -> Ending:
         reason = outcome.reason or f"{metric.name} is {outcome.value}"
         return Ending("pruned", outcome.value, trouble, f"{trouble}: {reason}", trouble)
     assert outcome.state is OutcomeState.STOPPED, outcome.state
-    score = "" if outcome.value is None else f" with {metric.name} {outcome.value:.4g}"
     return Ending(
-        "pruned", outcome.value, outcome.state.value, f"pruned at step {outcome.step}{score}"
+        "pruned",
+        outcome.value,
+        outcome.state.value,
+        f"behind other trials at step {outcome.step}",
     )
 
 

@@ -41,7 +41,7 @@ def test_a_feasible_trial_violates_nothing(bench: MakeBench) -> None:
     assert "P" in one.states()
     assert all(trial.constraints == {} for trial in one.found.get_trials())
     pruned = next(one for one in one.found.get_trials() if one.state == TrialState.PRUNED)
-    assert pruned.user_attrs["reason"].startswith(f"pruned at step {pruned.last_step} with score")
+    assert pruned.user_attrs["reason"] == f"behind other trials at step {pruned.last_step}"
 
 
 def test_an_infinite_value_is_never_the_best(bench: MakeBench) -> None:

@@ -55,7 +55,7 @@ def test_a_record_tells_all_that_was_stored(make_study: MakeStudy, tmp_path: Pat
     assert best.folder.is_dir()
     assert [reading.trial for reading in record.readings] == [best.number]
     pruned = next(trial for trial in record.trials if trial.state == "pruned")
-    assert pruned.reason.startswith("pruned at step")
+    assert pruned.reason.startswith("behind other trials at step")
     assert pruned.value == pruned.curve[max(pruned.curve)]
 
 
