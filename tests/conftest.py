@@ -30,3 +30,8 @@ def hpo_data() -> Path:
     # A wrong path is a mistake to tell, not a reason to skip.
     assert folder.is_dir(), f"HPO_DATA is not a folder: {named}"
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest tests first, so that none is left at the end for one worker alone."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
