@@ -130,9 +130,16 @@ class _Process:
                 stderr=self._first_words,
                 start_new_session=True,
             )
+        except BaseException:
+            self._let_go()
+            raise
         finally:
             theirs.close()
-        self.send(hello)
+        try:
+            self.send(hello)
+        except BaseException:  # it may be dead already
+            self.destroy()
+            raise
 
     def send(self, message: object) -> None:
         """Sends a message. Raises: WorkerError if the child has died."""

@@ -20,7 +20,7 @@ from core.task import Evaluation, OutcomeState, Progress, Verdict
 from hpo.slots import Work, WorkerError, WorkerMistakeError, serve, threads_per_slot
 from hpo.workers import local
 from hpo.workers.devices import assign, parse_listing, visible_gpus
-from hpo.workers.local import LocalSlot
+from hpo.workers.local import LocalSlot, _Process
 
 MakeWork = Callable[..., Work]
 
@@ -178,6 +178,21 @@ def test_a_child_that_cannot_start_says_why(
     monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.raises(WorkerError, match=r"exited with code 3: no module named x"):
         slot.run(make_work(), Listener())
+
+
+def test_a_child_that_dies_before_it_is_greeted_leaves_nothing_open(
+    slot: LocalSlot, make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait_for_death(process: _Process, message: object) -> None:
+        process._process.wait()
+        raise process._obituary()
+
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(_Process, "send", wait_for_death)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(WorkerError, match="exited with code 1"):
+        slot.run(make_work(), Listener())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_killing_a_child_looks_like_want_of_memory(slot: LocalSlot, make_work: MakeWork) -> None:
