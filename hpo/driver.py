@@ -30,6 +30,7 @@ from hpo.events import (
 from hpo.interrupts import listening
 from hpo.roster import Entry, Roster
 from hpo.schedulers import Propose, Scheduler, Standing, Thaw
+from hpo.schedulers.steps import StepCosts
 from hpo.slots import Slot, Work, WorkerError, serve
 
 RETRIES = 1
@@ -91,6 +92,7 @@ class Driver:
         self._orphans = deque(roster.orphans())
         self._running: dict[int, _Running] = {}
         self._slots: Sequence[Slot] = ()
+        self._costs = StepCosts(roster.step_of)
         self._interrupts = 0
         self._failures = 0
         self._failure: str | None = None
@@ -179,21 +181,25 @@ class Driver:
         """The number of a RUNNING trial to work on: an orphan, or what the scheduler wants."""
         if self._orphans:
             return self._orphans.popleft()
-        paused = self._roster.paused()
-        standing = Standing(
-            finished=self._roster.finished,
-            running=frozenset(self._running),
-            paused=paused,
-            total=self._total,
-            can_propose=self._roster.can_propose(),
-        )
+        standing = self._standing()
         choice = self._scheduler.choose(standing)
         if isinstance(choice, Thaw):
             self._roster.thaw(choice.number)
             return choice.number
         if isinstance(choice, Propose) and standing.can_propose:
-            return self._roster.create()
+            return self._roster.create(choice.drawn)
         return None
+
+    def _standing(self) -> Standing:
+        return Standing(
+            trials=self._roster.stored(),
+            running=frozenset(self._running),
+            paused=self._roster.paused(),
+            finished=self._roster.finished,
+            total=self._total,
+            can_propose=self._roster.can_propose(),
+            costs=self._costs,
+        )
 
     def _start(self, number: int, index: int) -> Work:
         entry = self._roster.take_up(number, index)
@@ -232,7 +238,7 @@ class Driver:
             return Verdict.CONTINUE
         if evaluation.step >= self._study.grid.total_steps:
             return Verdict.CONTINUE
-        verdict = self._scheduler.judge(entry.trial, evaluation)
+        verdict = self._scheduler.judge(entry.trial, evaluation, self._standing())
         running.is_to_pause = verdict is Verdict.PAUSE
         return verdict
 

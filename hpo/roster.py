@@ -100,6 +100,14 @@ class Roster:
         """Number -> step of the paused trials."""
         return trials.paused(self._optuna)
 
+    def stored(self) -> list[FrozenTrial]:
+        """All trials by number, as they are stored."""
+        return self._all()
+
+    def step_of(self, number: int) -> int:
+        """The last step at which a trial has reported; 0 before."""
+        return self._frozen(number).last_step or 0
+
     def can_propose(self) -> bool:
         """Whether there are points left to try."""
         if self._points:
@@ -111,10 +119,13 @@ class Roster:
 
     # A trial's way
 
-    def create(self) -> int:
-        """A new RUNNING trial: the next enqueued point, else one for the sampler to propose."""
+    def create(self, drawn: Mapping[str, Any]) -> int:
+        """A new RUNNING trial: the next enqueued point, else one with the values in `drawn`.
+
+        What is not in it is the sampler's to propose.
+        """
         if not self._points:
-            return trials.create(self._optuna, fixed={}, attributes={})
+            return trials.create(self._optuna, drawn, attributes={})
         point = self._points[0]
         fixed = drawn_values(self._study.space, point)
         number = trials.create(self._optuna, fixed, {ENQUEUED: canonical_json(dict(point))})

@@ -17,6 +17,6 @@ class PlainScheduler:
             return Thaw(min(standing.paused))
         return Propose() if standing.can_propose else None
 
-    def judge(self, trial: optuna.Trial, evaluation: Evaluation) -> Verdict:
+    def judge(self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing) -> Verdict:
         """The pruner's word."""
         return Verdict.STOP if trial.should_prune() else Verdict.CONTINUE

@@ -32,7 +32,7 @@ class Relay:
             return Propose()
         return Thaw(max(standing.paused)) if standing.paused else None
 
-    def judge(self, trial: optuna.Trial, evaluation: Evaluation) -> Verdict:
+    def judge(self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing) -> Verdict:
         return Verdict.PAUSE if evaluation.step == 6 else Verdict.CONTINUE
 
 
@@ -108,7 +108,9 @@ def test_a_scheduler_that_wants_what_is_not_there_gets_nothing(bench: MakeBench)
         def choose(self, standing: Standing) -> Choice | None:
             return Propose()
 
-        def judge(self, trial: optuna.Trial, evaluation: Evaluation) -> Verdict:
+        def judge(
+            self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing
+        ) -> Verdict:
             return Verdict.CONTINUE
 
     assert one.run(50, scheduler=Greedy()) is Stop.EXHAUSTED
