@@ -266,6 +266,33 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
+class Work:
+    """About how much there is to compute; only the proportions between works matter."""
+
+    flops: float
+    """Floating-point operations."""
+    calls: float
+    """Operations launched one after another: what small models wait for, whatever their width."""
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flops + other.flops, self.calls + other.calls)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the parts of a run take, from its structure and protocol alone."""
+
+    updates: Mapping[str, Work]
+    """One optimizer update, by stage."""
+    evaluation: Work
+    """One evaluation on the validation set."""
+    final: Work
+    """The evaluation at the end of the curve, which may do more."""
+    test: Work
+    """One reading of the test set."""
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A task described without importing torch."""
 
@@ -289,5 +316,7 @@ class TaskSpec:
     """Values of `data.source` with a meaning of their own; any other is a folder."""
     count_weights: Callable[[Mapping[str, Any], Any], int] | None = None
     """(groups, protocol) -> about how many weights the model has, to estimate its room on disk."""
+    effort: Callable[[Mapping[str, Any], Any], Effort] | None = None
+    """(groups, protocol) -> what the parts of a run take, to foretell their seconds."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

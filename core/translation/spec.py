@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.settings import RunConfig
-from core.task import Facts, Grid, Metric, Placement, Task, TaskSpec
+from core.task import Effort, Facts, Grid, Metric, Placement, Task, TaskSpec
+from core.translation.effort import estimate_effort
 from core.translation.settings import (
     FinetuneSettings,
     ModelSettings,
@@ -45,6 +46,10 @@ def _count_weights(groups: Mapping[str, Any], protocol: TranslationProtocol) -> 
     return protocol.vocab_size * model.d_model + model.num_layers * layer
 
 
+def _effort(groups: Mapping[str, Any], protocol: TranslationProtocol) -> Effort:
+    return estimate_effort(groups["model"], protocol, _count_weights(groups, protocol))
+
+
 def _prepare(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> Facts:
     from core.translation.corpus import prepare
 
@@ -70,5 +75,6 @@ SPEC = TaskSpec(
     build=_build,
     sources=("pocket", "hub"),
     count_weights=_count_weights,
+    effort=_effort,
     final_line="FINAL_TEST_BLEU",
 )

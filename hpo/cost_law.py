@@ -1,0 +1,245 @@
+"""How seconds follow from work: a power of its operations, and an overhead for each call.
+
+The law of one kind of work, such as optimizer updates, is
+
+    seconds = exp(offset) * (pivot * (flops / pivot)^slope * exp(rate) + calls * exp(overhead))
+
+with noise in the logarithm. Its parameters have a normal prior, so that it answers before it has
+seen anything and learns from few observations; what the law leaves over is smoothed between
+similar works. All observations count, older ones less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.task import Work
+
+_RATE, _SLOPE, _OVERHEAD, _OFFSETS = 0, 1, 2, 3
+_SLOPE_SD, _OFFSET_SD = 0.1, 0.4
+_NOISE, _NOISE_WEIGHT = 0.15, 4.0
+"""Standard deviation of the log of a run's speed, and how many observations that is worth."""
+_FORGET = 0.97
+"""What an observation counts less for each newer one: machines get busy, and idle again."""
+_REACH = 0.3
+"""Distance in log work over which what the law leaves over is similar."""
+_SAME_RUN = 0.7
+"""Correlation of one run's deviations between kinds of work."""
+_DRIFT = 0.04
+"""How well a run's own speed foretells its speed from here, at best."""
+_ITERATIONS = 12
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of something, log-normal."""
+
+    log_s: float
+    """Logarithm of the median."""
+    variance: float
+    """Of the logarithm."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """So many equal pieces of work."""
+
+    kind: str
+    count: float
+    work: Work
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """What some parts took together; the first part is most of it."""
+
+    parts: tuple[Part, ...]
+    log_s: float
+    variance: float
+    """Beyond the noise of runs: how uncertain the reading itself is."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed before anything is seen: medians, and standard deviations of their logs."""
+
+    seconds_per_flop: float
+    flop_sd: float
+    seconds_per_call: float
+    call_sd: float
+
+
+class Law:
+    """The law of one kind of work and its variants. Deterministic in what it is told."""
+
+    def __init__(self, kinds: Sequence[str], prior: Prior, pivot: float) -> None:
+        """The first of `kinds` is the reference, to which the others have an offset."""
+        self._places = {kind: place for place, kind in enumerate(kinds)}
+        self._log_pivot = math.log(pivot)
+        size = _OFFSETS + len(kinds) - 1
+        self._prior = np.zeros(size)
+        self._prior[:_OFFSETS] = (
+            math.log(prior.seconds_per_flop),
+            1.0,
+            math.log(prior.seconds_per_call),
+        )
+        sds = np.full(size, _OFFSET_SD)
+        sds[:_OFFSETS] = prior.flop_sd, _SLOPE_SD, prior.call_sd
+        self._precision = np.diag(sds**-2.0)
+        self._at = self._prior.copy()
+        self._covariance = np.diag(sds**2.0)
+        self._noise = _NOISE**2
+        self._seen: dict[Hashable, _Observation] = {}
+        # Of the observations in order: what the law leaves over, where, of which kind, its weight.
+        self._left_over = self._where_flops = self._where_calls = self._weights = np.zeros(0)
+        self._kinds = np.zeros(0, dtype=np.int64)
+
+    @property
+    def count(self) -> int:
+        """How many observations there are."""
+        return len(self._seen)
+
+    def observe(
+        self, run: Hashable, parts: Sequence[Part], seconds: float, *, sd: float = 0.0
+    ) -> None:
+        """Takes what `parts` took in a run, in place of what was known of the first's kind there.
+
+        `sd` is the reading's own uncertainty, in the logarithm.
+        """
+        key = (run, parts[0].kind)
+        self._seen.pop(key, None)
+        self._seen[key] = _Observation(tuple(parts), math.log(seconds), sd**2)
+        self._fit()
+
+    def estimate(self, kind: str, work: Work, run: Hashable | None = None) -> Estimate:
+        """Seconds of one piece of work; `run` is one that may have been observed."""
+        log_s, gradient = self._at_work(kind, work)
+        expected = self._left_at(kind, work)
+        spread = float(gradient @ self._covariance @ gradient)
+        own = self._seen.get((run, kind)) if run is not None else None
+        if own is not None:
+            left, trust = self._left_by(own), self._noise / (self._noise + own.variance)
+            variance = self._noise * (1 - trust) + _DRIFT**2
+            return Estimate(log_s + expected + trust * (left - expected), variance)
+        others = [
+            found
+            for other in self._places
+            if run is not None and (found := self._seen.get((run, other))) is not None
+        ]
+        if not others:
+            return Estimate(log_s + expected, spread + self._noise)
+        left = sum(map(self._left_by, others)) / len(others)
+        mean = expected + _SAME_RUN * (left - expected)
+        return Estimate(log_s + mean, spread + self._noise * (1 - _SAME_RUN**2))
+
+    # The law
+
+    def _at_work(self, kind: str, work: Work) -> tuple[float, Array]:
+        """Log-seconds of a work by the parameters alone, and their gradient."""
+        x = math.log(work.flops) - self._log_pivot
+        flops_s = math.exp(self._at[_RATE] + self._log_pivot + self._at[_SLOPE] * x)
+        calls_s = work.calls * math.exp(self._at[_OVERHEAD])
+        total = flops_s + calls_s
+        gradient = np.zeros(len(self._at))
+        gradient[:_OFFSETS] = flops_s / total, x * flops_s / total, calls_s / total
+        log_s = math.log(total)
+        place = self._places[kind]
+        if place:
+            gradient[_OFFSETS + place - 1] = 1.0
+            log_s += float(self._at[_OFFSETS + place - 1])
+        return log_s, gradient
+
+    def _left_by(self, seen: _Observation) -> float:
+        """What an observation's seconds are above the law, in the logarithm."""
+        law_s = sum(
+            part.count * math.exp(self._at_work(part.kind, part.work)[0]) for part in seen.parts
+        )
+        return seen.log_s - math.log(law_s)
+
+    def _left_at(self, kind: str, work: Work) -> float:
+        """What the law is expected to leave over at a work, from similar ones."""
+        if not len(self._left_over):
+            return 0.0
+        flops = (self._where_flops - math.log(work.flops)) / _REACH
+        calls = (self._where_calls - math.log(work.calls)) / _REACH
+        near = self._weights * np.exp(-0.5 * (flops * flops + calls * calls))
+        near *= np.where(self._kinds == self._places[kind], 1.0, _SAME_RUN)
+        return float(near @ self._left_over / (near.sum() + 1.0))
+
+    # Fitting
+
+    def _fit(self) -> None:
+        """The most probable parameters, by damped Gauss-Newton steps from where they are."""
+        seen = list(self._seen.values())
+        flat = [(row, part) for row, one in enumerate(seen) for part in one.parts]
+        starts = np.array(
+            [
+                place
+                for place, (row, _) in enumerate(flat)
+                if not place or flat[place - 1][0] != row
+            ]
+        )
+        x = np.log([part.work.flops for _, part in flat]) - self._log_pivot
+        log_calls = np.log([part.work.calls for _, part in flat])
+        log_counts = np.log([part.count for _, part in flat])
+        kinds = np.array([self._places[part.kind] for _, part in flat])
+        marks = np.zeros((len(flat), len(self._at)))
+        marks[kinds > 0, _OFFSETS - 1 + kinds[kinds > 0]] = 1.0
+        aims = np.array([one.log_s for one in seen])
+        ages = _FORGET ** np.arange(len(seen) - 1, -1, -1.0)
+        own = np.array([one.variance for one in seen])
+
+        def law(at: Array) -> tuple[Array, Array]:
+            """Residuals of the observations, and the gradients of what is expected of them."""
+            offset = log_counts + marks @ at
+            flops_s = np.exp(offset + at[_RATE] + self._log_pivot + at[_SLOPE] * x)
+            calls_s = np.exp(offset + at[_OVERHEAD] + log_calls)
+            gradient = marks * (flops_s + calls_s)[:, None]
+            gradient[:, _RATE] = flops_s
+            gradient[:, _SLOPE] = flops_s * x
+            gradient[:, _OVERHEAD] = calls_s
+            totals = np.add.reduceat(flops_s + calls_s, starts)
+            return aims - np.log(totals), np.add.reduceat(gradient, starts) / totals[:, None]
+
+        weights = ages / (self._noise + own)
+
+        def badness(left: Array, at: Array) -> float:
+            away = at - self._prior
+            return float(weights @ (left * left) + away @ self._precision @ away)
+
+        at: Array = self._at
+        left, gradient = law(at)
+        worst, damping = badness(left, at), 1e-3
+        for _ in range(_ITERATIONS):
+            curvature = self._precision + gradient.T @ (gradient * weights[:, None])
+            pull = gradient.T @ (weights * left) - self._precision @ (at - self._prior)
+            step: Array = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), pull)
+            new_left, new_gradient = law(at + step)
+            reached = badness(new_left, at + step)
+            if reached <= worst:
+                is_done = worst - reached < 1e-4
+                at, left, gradient, worst = at + step, new_left, new_gradient, reached
+                damping *= 0.1
+                if is_done:
+                    break
+            else:
+                damping = max(damping * 10, 1e-2)
+        self._at = at
+        self._covariance = np.linalg.inv(
+            self._precision + gradient.T @ (gradient * weights[:, None])
+        )
+        trusted = ages * self._noise / (self._noise + own)
+        self._noise = float(
+            (_NOISE_WEIGHT * _NOISE**2 + trusted @ (left * left)) / (_NOISE_WEIGHT + trusted.sum())
+        )
+        self._left_over, self._weights = left, trusted
+        self._where_flops = x[starts] + self._log_pivot
+        self._where_calls = log_calls[starts]
+        self._kinds = kinds[starts]
