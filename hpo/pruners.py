@@ -10,7 +10,6 @@ would come back to a trial that was never stopped.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.study import Study, StudyDirection
@@ -23,6 +22,7 @@ from hpo.declarations.study import (
     MedianSettings,
     SuccessiveHalvingSettings,
 )
+from hpo.rungs import rungs
 
 
 def build_pruner(settings: PrunerSettings, grid: Grid) -> BasePruner:
@@ -75,7 +75,7 @@ class Halving(BasePruner):
         self._reduction_factor = reduction_factor
         self._bootstrap_count = bootstrap_count
         first = min_resource * reduction_factor**min_early_stopping_rate
-        self.rungs = frozenset(_rungs(grid, first, reduction_factor))
+        self.rungs = frozenset(rungs(grid, first, reduction_factor))
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
@@ -167,20 +167,6 @@ class CurrentMedian(BasePruner):
 
     def _interval_of(self, step: int) -> int:
         return (step - self._n_warmup_steps) // self._interval_steps
-
-
-def _rungs(grid: Grid, first: int, factor: int) -> Iterator[int]:
-    """The steps on the whole curve at which trials compete."""
-    start = 0
-    for _, length in grid.stages:
-        rung = first
-        while rung <= length:
-            # Every evaluation lies on a multiple of eval_every, and so does every stage's start.
-            step = start + -(-rung // grid.eval_every) * grid.eval_every
-            if step < grid.total_steps:
-                yield step
-            rung *= factor
-        start += length
 
 
 def _is_worse(value: float, than: float, direction: StudyDirection) -> bool:
