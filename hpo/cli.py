@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,10 @@ def main(argv: Sequence[str]) -> int:
 
     A `UserError` is printed as one line; any other exception is a bug and keeps its traceback.
     """
+    begun = time.monotonic()
     try:
         arguments = read_arguments(argv)
+        arguments.begun = begun
         from hpo.output import Printer
 
         return _COMMANDS[arguments.command](arguments, Printer())
@@ -66,6 +69,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         runs_dir=arguments.runs_dir,
         storage=arguments.storage,
         again=arguments.again,
+        begun=arguments.begun,
     )
     with choose_view(study.spec.metric, out) as observe:
         result = launch(study, options, observe)

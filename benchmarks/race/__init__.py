@@ -1,0 +1,4 @@
+"""Three ways of searching, the same wall-clock and slots: which is where, when?
+
+python -m benchmarks.race --help
+"""
