@@ -266,29 +266,29 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
-class Work:
-    """About how much there is to compute; only the proportions between works matter."""
+class Load:
+    """About how much there is to compute; only the proportions between loads matter."""
 
     flops: float
     """Floating-point operations."""
     calls: float
     """Operations launched one after another: what small models wait for, whatever their width."""
 
-    def __add__(self, other: Work) -> Work:
-        return Work(self.flops + other.flops, self.calls + other.calls)
+    def __add__(self, other: Load) -> Load:
+        return Load(self.flops + other.flops, self.calls + other.calls)
 
 
 @dataclass(frozen=True)
 class Effort:
     """What the parts of a run take, from its structure and protocol alone."""
 
-    updates: Mapping[str, Work]
+    updates: Mapping[str, Load]
     """One optimizer update, by stage."""
-    evaluation: Work
+    evaluation: Load
     """One evaluation on the validation set."""
-    final: Work
+    final: Load
     """The evaluation at the end of the curve, which may do more."""
-    test: Work
+    test: Load
     """One reading of the test set."""
 
 

@@ -14,6 +14,7 @@ from hpo import __version__
 
 COMMANDS = {
     "run": "run a study, or go on with it",
+    "plan": "foretell what a study takes, or a time limit buys",
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
     "report": "write a study's report, one HTML file",
@@ -120,6 +121,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
         for name, text in COMMANDS.items()
     }
     _add_run_options(commands["run"])
+    _add_plan_arguments(commands["plan"])
     _add_reading_arguments(commands)
     for name in COMMANDS.keys() - {"validate"}:
         _add_place(commands[name])
@@ -130,36 +132,46 @@ def _add_run_options(run: _Parser) -> None:
     run.add_argument(
         "--study", required=True, metavar="NAME|FILE", help="declared study, or its .toml file"
     )
+    _add_study_options(run)
     run.add_argument(
+        "--again",
+        action="store_true",
+        help="read the test set once more; without it a study reads it once",
+    )
+
+
+def _add_study_options(command: _Parser) -> None:
+    """What changes a declared study and its budget."""
+    command.add_argument(
         "--trials",
         type=_whole_number("--trials", 1),
         metavar="N",
         help="finished trials the study is to have at the end (default: the study's own number)",
     )
-    run.add_argument(
+    command.add_argument(
         "--time-limit",
         type=_duration("--time-limit"),
         metavar="TIME",
         help="wall-clock over the study, resumes included: 90s, 45m, 2h, 1h30m",
     )
-    run.add_argument(
+    command.add_argument(
         "--jobs",
         type=_whole_number("--jobs", 1),
         default=1,
         metavar="N",
         help="trials at the same time (default: 1)",
     )
-    run.add_argument(
+    command.add_argument(
         "--seed",
         type=_whole_number("--seed", 0),
         metavar="N",
         help="of the sampler, weights and batches (default: the study's own)",
     )
-    run.add_argument(
+    command.add_argument(
         "--data", metavar="pocket|hub|FOLDER", help="corpora (default: the study's own)"
     )
-    run.add_argument("--name", metavar="NEW", help="run the declaration under another name")
-    run.add_argument(
+    command.add_argument("--name", metavar="NEW", help="run the declaration under another name")
+    command.add_argument(
         "--set",
         action="append",
         default=[],
@@ -167,11 +179,11 @@ def _add_run_options(run: _Parser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="override the study's file, for example protocol.pretrain_steps=60; repeatable",
     )
-    run.add_argument(
-        "--again",
-        action="store_true",
-        help="read the test set once more; without it a study reads it once",
-    )
+
+
+def _add_plan_arguments(plan: _Parser) -> None:
+    plan.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
+    _add_study_options(plan)
 
 
 def _add_reading_arguments(commands: dict[str, _Parser]) -> None:

@@ -14,6 +14,7 @@ from hpo.arguments import DEFAULT_RUNS_DIR, CommandError, read_arguments
 if TYPE_CHECKING:
     import argparse
 
+    from hpo.declarations import Study
     from hpo.output import Printer
     from hpo.records import StudyRecord
 
@@ -49,19 +50,12 @@ def _complain(line: str) -> None:
 
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
-    from hpo.declarations import load_study
     from hpo.declarations.files import label
     from hpo.launch import RunOptions, launch
     from hpo.output import standing, study_result
     from hpo.view import choose_view
 
-    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
-    study = load_study(
-        arguments.study,
-        overrides=[*arguments.overrides, *seed],
-        data=arguments.data,
-        name=arguments.name,
-    )
+    study = _declared(arguments)
     options = RunOptions(
         trials=arguments.trials,
         time_limit_s=arguments.time_limit,
@@ -88,6 +82,37 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
     if result.failure is not None or record.best is None:
         _complain(f"the run failed: {result.failure or 'no trial is complete'}")
         return FAILED
+    return DONE
+
+
+def _declared(arguments: argparse.Namespace) -> Study:
+    """The study that was asked for, with what the options change of it."""
+    from hpo.declarations import load_study
+
+    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
+    return load_study(
+        arguments.study,
+        overrides=[*arguments.overrides, *seed],
+        data=arguments.data,
+        name=arguments.name,
+    )
+
+
+def _plan(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.experience import gather
+    from hpo.plan import make_plan, plan_page
+
+    study, jobs = _declared(arguments), arguments.jobs
+    experience = gather(study, arguments.storage, arguments.runs_dir, jobs=jobs)
+    plan = make_plan(
+        study,
+        experience.model,
+        basis=experience.basis,
+        jobs=jobs,
+        trials=arguments.trials,
+        time_limit_s=arguments.time_limit,
+    )
+    out.show(*plan_page(plan))
     return DONE
 
 
@@ -185,6 +210,7 @@ def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "run": _run,
+    "plan": _plan,
     "studies": _studies,
     "show": _show,
     "report": _report,

@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.task import Work
+from core.task import Load
 
 _RATE, _SLOPE, _OVERHEAD, _OFFSETS = 0, 1, 2, 3
 _SLOPE_SD, _OFFSET_SD = 0.1, 0.4
@@ -27,14 +28,14 @@ _NOISE, _NOISE_WEIGHT = 0.15, 4.0
 _FORGET = 0.97
 """What an observation counts less for each newer one: machines get busy, and idle again."""
 _REACH = 0.3
-"""Distance in log work over which what the law leaves over is similar."""
+"""Distance in log load over which what the law leaves over is similar."""
 _SAME_RUN = 0.7
 """Correlation of one run's deviations between kinds of work."""
 _DRIFT = 0.04
 """How well a run's own speed foretells its speed from here, at best."""
 _ITERATIONS = 12
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Part:
 
     kind: str
     count: float
-    work: Work
+    load: Load
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,15 @@ class Law:
         sds = np.full(size, _OFFSET_SD)
         sds[:_OFFSETS] = prior.flop_sd, _SLOPE_SD, prior.call_sd
         self._precision = np.diag(sds**-2.0)
-        self._at = self._prior.copy()
-        self._covariance = np.diag(sds**2.0)
+        self._at: Array = self._prior.copy()
+        self._covariance: Array = np.diag(sds**2.0)
         self._noise = _NOISE**2
         self._seen: dict[Hashable, _Observation] = {}
         # Of the observations in order: what the law leaves over, where, of which kind, its weight.
-        self._left_over = self._where_flops = self._where_calls = self._weights = np.zeros(0)
+        self._left_over: Array = np.zeros(0)
+        self._where_flops: Array = np.zeros(0)
+        self._where_calls: Array = np.zeros(0)
+        self._weights: Array = np.zeros(0)
         self._kinds = np.zeros(0, dtype=np.int64)
 
     @property
@@ -118,10 +122,10 @@ class Law:
         self._seen[key] = _Observation(tuple(parts), math.log(seconds), sd**2)
         self._fit()
 
-    def estimate(self, kind: str, work: Work, run: Hashable | None = None) -> Estimate:
+    def estimate(self, kind: str, load: Load, run: Hashable | None = None) -> Estimate:
         """Seconds of one piece of work; `run` is one that may have been observed."""
-        log_s, gradient = self._at_work(kind, work)
-        expected = self._left_at(kind, work)
+        log_s, gradient = self._at_load(kind, load)
+        expected = self._left_at(kind, load)
         spread = float(gradient @ self._covariance @ gradient)
         own = self._seen.get((run, kind)) if run is not None else None
         if own is not None:
@@ -141,11 +145,11 @@ class Law:
 
     # The law
 
-    def _at_work(self, kind: str, work: Work) -> tuple[float, Array]:
-        """Log-seconds of a work by the parameters alone, and their gradient."""
-        x = math.log(work.flops) - self._log_pivot
+    def _at_load(self, kind: str, load: Load) -> tuple[float, Array]:
+        """Log-seconds of a load by the parameters alone, and their gradient."""
+        x = math.log(load.flops) - self._log_pivot
         flops_s = math.exp(self._at[_RATE] + self._log_pivot + self._at[_SLOPE] * x)
-        calls_s = work.calls * math.exp(self._at[_OVERHEAD])
+        calls_s = load.calls * math.exp(self._at[_OVERHEAD])
         total = flops_s + calls_s
         gradient = np.zeros(len(self._at))
         gradient[:_OFFSETS] = flops_s / total, x * flops_s / total, calls_s / total
@@ -159,16 +163,16 @@ class Law:
     def _left_by(self, seen: _Observation) -> float:
         """What an observation's seconds are above the law, in the logarithm."""
         law_s = sum(
-            part.count * math.exp(self._at_work(part.kind, part.work)[0]) for part in seen.parts
+            part.count * math.exp(self._at_load(part.kind, part.load)[0]) for part in seen.parts
         )
         return seen.log_s - math.log(law_s)
 
-    def _left_at(self, kind: str, work: Work) -> float:
-        """What the law is expected to leave over at a work, from similar ones."""
+    def _left_at(self, kind: str, load: Load) -> float:
+        """What the law is expected to leave over at a load, from similar ones."""
         if not len(self._left_over):
             return 0.0
-        flops = (self._where_flops - math.log(work.flops)) / _REACH
-        calls = (self._where_calls - math.log(work.calls)) / _REACH
+        flops = (self._where_flops - math.log(load.flops)) / _REACH
+        calls = (self._where_calls - math.log(load.calls)) / _REACH
         near = self._weights * np.exp(-0.5 * (flops * flops + calls * calls))
         near *= np.where(self._kinds == self._places[kind], 1.0, _SAME_RUN)
         return float(near @ self._left_over / (near.sum() + 1.0))
@@ -186,8 +190,8 @@ class Law:
                 if not place or flat[place - 1][0] != row
             ]
         )
-        x = np.log([part.work.flops for _, part in flat]) - self._log_pivot
-        log_calls = np.log([part.work.calls for _, part in flat])
+        x = np.log([part.load.flops for _, part in flat]) - self._log_pivot
+        log_calls = np.log([part.load.calls for _, part in flat])
         log_counts = np.log([part.count for _, part in flat])
         kinds = np.array([self._places[part.kind] for _, part in flat])
         marks = np.zeros((len(flat), len(self._at)))
@@ -214,13 +218,13 @@ class Law:
             away = at - self._prior
             return float(weights @ (left * left) + away @ self._precision @ away)
 
-        at: Array = self._at
+        at = self._at
         left, gradient = law(at)
         worst, damping = badness(left, at), 1e-3
         for _ in range(_ITERATIONS):
             curvature = self._precision + gradient.T @ (gradient * weights[:, None])
             pull = gradient.T @ (weights * left) - self._precision @ (at - self._prior)
-            step: Array = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), pull)
+            step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), pull)
             new_left, new_gradient = law(at + step)
             reached = badness(new_left, at + step)
             if reached <= worst:

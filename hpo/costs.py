@@ -19,11 +19,11 @@ from core.task import (
     Effort,
     Evaluation,
     Grid,
+    Load,
     Outcome,
     OutcomeState,
     Progress,
     TaskSpec,
-    Work,
 )
 from hpo.cost_law import Estimate, Law, Part, Prior
 from hpo.declarations import Study
@@ -150,8 +150,8 @@ class CostModel:
 
     def predict_test(self, groups: Mapping[str, Mapping[str, Any]]) -> Prediction:
         """Seconds of one reading of the test set, in a process that has run trials."""
-        work = self._effort_of(groups).test
-        estimates = {_START: self._warm.estimate(), _TEST: self._decoding.estimate(_TEST, work)}
+        load = self._effort_of(groups).test
+        estimates = {_START: self._warm.estimate(), _TEST: self._decoding.estimate(_TEST, load)}
         return self._sum_up({_START: 1.0, _TEST: 1.0}, estimates)
 
     def _estimates(
@@ -204,10 +204,13 @@ class CostModel:
         self._tests += 1
         self._decoding.observe(("test", self._tests), [part], max(seconds - start_s, _LEAST_S))
 
-    def relearn(self, trials: Iterable[TrialRecord]) -> None:
-        """Takes the costs that earlier runs of the study stored."""
-        for trial in sorted(trials, key=lambda one: one.number):
+    def relearn(self, trials: Iterable[TrialRecord]) -> int:
+        """Takes the costs that earlier runs of the study stored; returns how many told some."""
+        ordered = sorted(trials, key=lambda one: one.number)
+        return sum(
             self._remember(trial.number, trial, self._groups_at(trial.parameters))
+            for trial in ordered
+        )
 
     def borrow(self, record: StudyRecord) -> int:
         """Takes the costs of another study, with less trust; returns how many trials told some.
@@ -267,14 +270,14 @@ class CostModel:
         final = float(self._grid.total_steps in evaluated)
         counts |= {_EVALUATION: len(evaluated) - final, _FINAL: final}
         self._be_surprised(known, counts, cost)
-        works = {**effort.updates, _EVALUATION: effort.evaluation, _FINAL: effort.final}
+        loads = {**effort.updates, _EVALUATION: effort.evaluation, _FINAL: effort.final}
         last = self._grid.stages[-1][0]
         for law, kinds, seconds in (
             (self._updates, [name for name in effort.updates if name != last], cost.pretrain_s),
             (self._updates, [last], cost.finetune_s),
             (self._decoding, [_EVALUATION, _FINAL], cost.evaluate_s),
         ):
-            parts = [Part(kind, counts[kind], works[kind]) for kind in kinds if counts.get(kind)]
+            parts = [Part(kind, counts[kind], loads[kind]) for kind in kinds if counts.get(kind)]
             if parts and seconds > 0:
                 pieces = sum(part.count for part in parts)
                 law.observe(run, parts, seconds, sd=math.hypot(sd, _PIECE_SD / math.sqrt(pieces)))
@@ -381,7 +384,7 @@ def effort_of(
 ) -> Effort:
     """What a run takes; the same for all where the task cannot tell."""
     if spec.effort is None:
-        alike = Work(1e9, 100.0)
+        alike = Load(1e9, 100.0)
         return Effort({name: alike for name, _ in grid.stages}, alike, alike, alike)
     settings = {
         name: model.model_validate(groups.get(name, {})) for name, model in spec.groups.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from core.task import Effort, Work
+from core.task import Effort, Load
 from core.translation.settings import ModelSettings, TranslationProtocol
 
 _CAPTION_TOKENS, _TALK_TOKENS = 16, 24
@@ -55,7 +55,7 @@ def estimate_effort(
 
 def _update(
     model: ModelSettings, protocol: TranslationProtocol, num_weights: int, tokens: int
-) -> Work:
+) -> Load:
     length = min(tokens, protocol.max_len)
     forward = length * (
         model.num_layers
@@ -67,7 +67,7 @@ def _update(
         + 2 * model.d_model * protocol.vocab_size
     )
     calls = model.num_layers * (_ENCODER_CALLS + _DECODER_CALLS) + _OTHER_CALLS
-    return Work(
+    return Load(
         _PASSES * protocol.batch_size * forward + _OPTIMIZER_FLOPS * num_weights,
         float(_PASSES * calls),
     )
@@ -75,7 +75,7 @@ def _update(
 
 def _decode(
     model: ModelSettings, protocol: TranslationProtocol, pairs: int, tokens: int, *, width: int
-) -> Work:
+) -> Load:
     """Token by token, with keys and values kept; `width` hypotheses a sentence."""
     length = min(tokens, protocol.max_len)
     by_token = (
@@ -87,7 +87,7 @@ def _decode(
     # The longest sentence of a batch keeps it going.
     places = min(1.5 * length, protocol.max_len)
     steps = places * (model.num_layers * _DECODER_CALLS + _OTHER_CALLS)
-    return Work(
+    return Load(
         pairs * length * (by_source + width * by_token),
         batches * (steps + model.num_layers * _ENCODER_CALLS),
     )

@@ -1,0 +1,113 @@
+"""A cost model made of what this machine and the runs folder can tell before a study runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import UserError
+from core.run import read_outcome
+from hpo.analysis.formats import count
+from hpo.costs import CostModel
+from hpo.declarations import Study
+from hpo.identity import differences
+from hpo.reading import list_studies, read_study
+from hpo.records import StudyRecord
+from hpo.workers.devices import visible_gpus
+
+_SIDE, _MEASURED_S = 512, 0.05
+_GPU_FLOPS_PER_S = 2e13
+"""What small Transformers get of a GPU; nothing is asked of it here, as that would take CUDA."""
+_OTHERS = 5
+"""Other studies that are read, those with the most trials first."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A cost model, and what it knows from where."""
+
+    model: CostModel
+    basis: tuple[str, ...]
+    """For people, one source each."""
+
+
+def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> Experience:
+    """What is known of a study's costs: the machine's speed, other studies, its own trials.
+
+    Of other studies only trials on the same kind of device count. Takes a tenth of a second and
+    the reading of the database.
+    """
+    device = "cuda" if visible_gpus() else "cpu"
+    flops_per_s = _GPU_FLOPS_PER_S if device == "cuda" else measure_flops_per_s()
+    model = CostModel(study, flops_per_s=flops_per_s, jobs=jobs)
+    own, others = _records(study, storage, runs_dir)
+    basis = []
+    for record in others:
+        if _device_of(record) == device and (told := model.borrow(record)):
+            basis.append(f"{count(told, 'trial')} of {record.name}")
+    if own is not None and (told := model.relearn(own.trials)):
+        basis.append(f"{count(told, 'trial')} of this study")
+    if not basis:
+        basis.append(
+            "a guess at the GPU"
+            if device == "cuda"
+            else f"a measurement of this machine, {flops_per_s / 1e9:.0f} GFLOP/s"
+        )
+    return Experience(model, tuple(basis))
+
+
+def measure_flops_per_s() -> float:
+    """The speed of this process's matrix products, single precision, in operations a second."""
+    matrix = np.ones((_SIDE, _SIDE), dtype=np.float32)
+    matrix @ matrix
+    begun, rounds = time.perf_counter(), 0
+    while time.perf_counter() - begun < _MEASURED_S:
+        matrix @ matrix
+        rounds += 1
+    return rounds * 2 * _SIDE**3 / (time.perf_counter() - begun)
+
+
+def _records(
+    study: Study, storage: str | None, runs_dir: Path
+) -> tuple[StudyRecord | None, list[StudyRecord]]:
+    """The study's own record, if its trials are still of the same kind, and the others'."""
+    summaries = [one for one in list_studies(storage, runs_dir) if one.finished]
+    own: StudyRecord | None = None
+    others: list[StudyRecord] = []
+    for summary in sorted(summaries, key=lambda one: (-one.finished, one.name)):
+        if summary.name != study.name and len(others) >= _OTHERS:
+            continue
+        try:
+            record = read_study(storage, summary.name, runs_dir)
+        except UserError:
+            continue  # written by another version; nothing rests on it
+        if record.task != study.task:
+            continue
+        if summary.name == study.name and _is_alike(record, study):
+            own = record
+        else:
+            others.append(record)
+    return own, others
+
+
+def _is_alike(record: StudyRecord, study: Study) -> bool:
+    known = {key: record.declaration.get(key) for key in ("protocol", "data")}
+    return not differences(known, {key: study.as_json()[key] for key in known})
+
+
+def _device_of(record: StudyRecord) -> str | None:
+    """`cpu` or `cuda`, as the newest outcome has it; `None` where there is none."""
+    for folder in _folders(record):
+        try:
+            return str(read_outcome(folder).facts["device"]).partition(" ")[0]
+        except (UserError, KeyError):
+            continue
+    return None
+
+
+def _folders(record: StudyRecord) -> Iterable[Path]:
+    return (trial.folder for trial in reversed(record.trials) if trial.is_finished)

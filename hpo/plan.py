@@ -1,0 +1,242 @@
+"""What a budget will buy: seconds of trials as foretold, added up, before anything runs."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from core.settings import canonical_json
+from hpo.analysis.formats import count, duration
+from hpo.costs import CostModel, Prediction
+from hpo.declarations import Study
+from hpo.declarations.assembly import build_groups, end_points
+from hpo.declarations.files import label
+from hpo.output import short_parameters, visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_DRAWS = 201
+"""Random points among which the median is found: an odd number has one."""
+_WALKED = 2_000
+"""Trials that are foretold one by one; beyond them their average counts."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One configuration and what a trial of it will cost."""
+
+    name: str
+    """`smallest`, `median`, `largest` or `start`, by the seconds of a whole trial."""
+    structure: Mapping[str, Any]
+    """What it draws of the group that costs follow from."""
+    whole: Prediction
+    cached: Prediction | None
+    """With stage A from the cache; `None` in a study of one stage."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will take, or a time limit buy. No trial is taken to be stopped early."""
+
+    study: str
+    examples: tuple[Example, ...]
+    jobs: int
+    limit_s: float | None
+    """`None`: the study's own number of trials."""
+    asked: int
+    """Finished trials that the study is to have."""
+    trials: int
+    """That the time allows, or those asked for."""
+    cached: int
+    """Of these, trials that share the stage A of an earlier one."""
+    search_s: float
+    """Wall-clock seconds of these trials."""
+    finals: tuple[int, int]
+    """Finalists, and seeds for each; (0, 0) without finals."""
+    finals_s: float
+    test_s: float
+    basis: tuple[str, ...]
+    """What the figures rest on."""
+
+    @property
+    def total_s(self) -> float:
+        return self.search_s + self.finals_s + self.test_s
+
+
+def make_plan(
+    study: Study,
+    model: CostModel,
+    *,
+    basis: tuple[str, ...],
+    jobs: int = 1,
+    trials: int | None = None,
+    time_limit_s: float | None = None,
+) -> Plan:
+    """Foretells `trials` finished trials, the study's own number by default, or how many
+    `time_limit_s` of wall-clock buy on `jobs` slots after finals and test set."""
+    points = [_Point(study, model, point) for point in _draws(study, _DRAWS)]
+    ends = [_Point(study, model, point) for point in end_points(study.space)]
+    ranked = sorted([*points, *ends], key=lambda point: point.whole.seconds)
+    median = sorted(points, key=lambda point: point.whole.seconds)[len(points) // 2]
+    chosen = {"smallest": ranked[0], "median": median, "largest": ranked[-1]}
+    if study.start is not None:
+        chosen["start"] = _Point(study, model, study.start)
+    finals = getattr(study, "finals", None)
+    tops, seeds = (finals.top, finals.seeds) if finals is not None else (0, 0)
+    test_s = max(tops * seeds, 1) * model.predict_test(median.groups).seconds
+    # Fresh seeds mean a stage A of their own.
+    finals_s = _rounds(tops * seeds, jobs) * median.whole.seconds
+    asked = trials or study.trials
+    if time_limit_s is None:
+        bought, cached, spent_s = _walk(study, model, jobs=jobs, trials=asked)
+    else:
+        search_s = max(time_limit_s - finals_s - test_s, 0.0)
+        bought, cached, spent_s = _walk(study, model, jobs=jobs, search_s=search_s)
+    return Plan(
+        study=study.name,
+        examples=tuple(point.example(name) for name, point in chosen.items()),
+        jobs=jobs,
+        limit_s=time_limit_s,
+        asked=asked,
+        trials=bought,
+        cached=cached,
+        search_s=spent_s,
+        finals=(tops, seeds),
+        finals_s=finals_s,
+        test_s=test_s,
+        basis=basis,
+    )
+
+
+class _Point:
+    """A point of the space with its seconds."""
+
+    def __init__(self, study: Study, model: CostModel, realised: Mapping[str, Any]) -> None:
+        self.groups = _groups_at(study, realised)
+        prefix = f"{study.spec.structure_group}."
+        self._structure = {
+            name: value for name, value in realised.items() if name.startswith(prefix)
+        }
+        self.whole = model.predict(self.groups, cold=False)
+        is_staged = len(study.grid.stages) > 1
+        self._cached = model.predict(self.groups, cached=True, cold=False) if is_staged else None
+
+    def example(self, name: str) -> Example:
+        return Example(name, self._structure, self.whole, self._cached)
+
+
+def _groups_at(study: Study, realised: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    built = build_groups(study.space, study.spec, realised, where=label(study.space.path))
+    return {group: settings.model_dump(mode="json") for group, settings in built.items()}
+
+
+def _draws(study: Study, number: int) -> Iterator[dict[str, Any]]:
+    rng = random.Random(study.seed)  # noqa: S311 - examples, not secrets
+    for _ in range(number):
+        yield study.space.walk(lambda _, parameter, base: parameter.draw(rng, base))
+
+
+def _walk(
+    study: Study,
+    model: CostModel,
+    *,
+    jobs: int,
+    trials: int | None = None,
+    search_s: float = math.inf,
+) -> tuple[int, int, float]:
+    """(trials, those of them with a cached stage A, wall-clock seconds) of a search at random that
+    makes so many `trials`, or as many as fit."""
+    slots = [0.0] * jobs
+    seen: set[str] = set()
+    cached = done = 0
+    shared = max(int(getattr(study, "trials_per_structure", 1)), 1)
+    for number, point in enumerate(_with_groups(study, min(trials or _WALKED, _WALKED), shared)):
+        groups = _groups_at(study, point)
+        structure = canonical_json(groups[study.spec.structure_group])
+        is_cached = structure in seen and len(study.grid.stages) > 1
+        seconds = model.predict(groups, cached=is_cached, cold=number < jobs).seconds
+        slot = min(range(jobs), key=slots.__getitem__)
+        if slots[slot] + seconds > search_s:
+            break
+        seen.add(structure)
+        slots[slot] += seconds
+        done += 1
+        cached += is_cached
+    spent_s = max(slots)
+    if done == _WALKED:
+        factor = search_s / spent_s if trials is None else trials / _WALKED
+        return int(factor * done), int(factor * cached), factor * spent_s
+    return done, cached, spent_s
+
+
+def _with_groups(study: Study, number: int, shared: int) -> Iterator[Mapping[str, Any]]:
+    """The points to try first, then random ones, `shared` of them to a structure."""
+    points = [*study.enqueue, *_draws(study, number)][:number]
+    prefix = f"{study.spec.structure_group}."
+    for place, point in enumerate(points):
+        leader = points[place - place % shared]
+        yield {
+            name: leader.get(name, value) if name.startswith(prefix) else value
+            for name, value in point.items()
+        }
+
+
+def _rounds(number: int, jobs: int) -> int:
+    """How many times all slots are filled until `number` equal runs are done."""
+    return -(-number // jobs)
+
+
+def plan_page(plan: Plan) -> list[RenderableType]:
+    """The plan as the command prints it."""
+    return [
+        _examples_table(plan),
+        *(Text(line) for line in _budget_lines(plan)),
+        Text(visible(f"These figures rest on {'; '.join(plan.basis)}.")),
+    ]
+
+
+def _examples_table(plan: Plan) -> Table:
+    has_cache = any(example.cached for example in plan.examples)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("trial")
+    for column in ("takes", "at most", *(("stage A cached",) if has_cache else ())):
+        table.add_column(column, justify="right")
+    table.add_column("structure", overflow="fold")
+    for example in plan.examples:
+        seconds = [example.whole.seconds, example.whole.at_most_s]
+        if example.cached is not None:
+            seconds.append(example.cached.seconds)
+        cells = (example.name, *map(duration, seconds), short_parameters(example.structure))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _budget_lines(plan: Plan) -> Iterator[str]:
+    number, slots = count(plan.trials, "trial"), count(plan.jobs, "slot")
+    if plan.jobs > 1:
+        slots += f", about {plan.trials / plan.jobs:.0f} a slot"
+    how = f"{number} on {slots}"
+    if plan.cached:
+        how += f", {plan.cached} with a cached stage A"
+    if plan.limit_s is None:
+        yield f"{visible(plan.study)}: {how}, take about {duration(plan.search_s)}."
+    else:
+        yield (
+            f"{visible(plan.study)}: {duration(plan.limit_s)} buy {how}; about "
+            f"{duration(plan.search_s)} of search."
+        )
+        if plan.trials > plan.asked:
+            yield f"The study asks for {plan.asked}: more is left if it is to have more, --trials."
+    yield "Trials that are stopped early make room for more."
+    tops, seeds = plan.finals
+    aside = f"{duration(plan.test_s)} for the test set"
+    if tops:
+        aside = f"{duration(plan.finals_s)} for the finals ({tops} x {seeds} trainings), {aside}"
+    yield f"Set aside: about {aside}. In all about {duration(plan.total_s)}."
