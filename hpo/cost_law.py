@@ -6,7 +6,7 @@ The law of one kind of work, such as optimizer updates, is
 
 with noise in the logarithm. Its parameters have a normal prior, so that it answers before it has
 seen anything and learns from few observations; what the law leaves over is smoothed between
-similar works. All observations count, older ones less.
+similar works. Older observations count less, the oldest are forgotten.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from core.task import Load
 
 _RATE, _SLOPE, _OVERHEAD, _OFFSETS = 0, 1, 2, 3
 _SLOPE_SD, _OFFSET_SD = 0.1, 0.4
-_NOISE, _NOISE_WEIGHT = 0.15, 4.0
+_NOISE, _NOISE_WEIGHT = 0.12, 3.0
 """Standard deviation of the log of a run's speed, and how many observations that is worth."""
-_FORGET = 0.97
-"""What an observation counts less for each newer one: machines get busy, and idle again."""
+_FORGET, _KEPT = 0.97, 128
+"""What an observation counts less for each newer one, as machines get busy and idle again; and how
+many are kept: the oldest of them counts two hundredths."""
 _REACH = 0.3
 """Distance in log load over which what the law leaves over is similar."""
 _SAME_RUN = 0.7
@@ -115,12 +116,13 @@ class Law:
     ) -> None:
         """Takes what `parts` took in a run, in place of what was known of the first's kind there.
 
-        `sd` is the reading's own uncertainty, in the logarithm.
+        `sd` is the reading's own uncertainty, in the logarithm. It counts from the next `fit` on.
         """
         key = (run, parts[0].kind)
         self._seen.pop(key, None)
         self._seen[key] = _Observation(tuple(parts), math.log(seconds), sd**2)
-        self._fit()
+        if len(self._seen) > _KEPT:
+            self._seen.pop(next(iter(self._seen)))
 
     def estimate(self, kind: str, load: Load, run: Hashable | None = None) -> Estimate:
         """Seconds of one piece of work; `run` is one that may have been observed."""
@@ -179,8 +181,10 @@ class Law:
 
     # Fitting
 
-    def _fit(self) -> None:
-        """The most probable parameters, by damped Gauss-Newton steps from where they are."""
+    def fit(self) -> None:
+        """Finds the most probable parameters, by damped Gauss-Newton steps from where they are."""
+        if not self._seen:
+            return
         seen = list(self._seen.values())
         flat = [(row, part) for row, one in enumerate(seen) for part in one.parts]
         starts = np.array(

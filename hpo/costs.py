@@ -104,10 +104,10 @@ class CostModel:
         sd = _UNKNOWN_SD if flops_per_s is None else _MEASURED_SD
         stages = [name for name, _ in self._grid.stages]
         self._updates = Law(
-            stages, Prior(1.5 * flop_s, sd, 1e-5, 0.7), pivot.updates[stages[-1]].flops
+            stages, Prior(1.2 * flop_s, sd, 2e-5, 0.7), pivot.updates[stages[-1]].flops
         )
         self._decoding = Law(
-            (_EVALUATION, _FINAL, _TEST), Prior(2 * flop_s, sd, 3e-5, 0.9), pivot.evaluation.flops
+            (_EVALUATION, _FINAL, _TEST), Prior(4 * flop_s, sd, 3e-5, 0.9), pivot.evaluation.flops
         )
         self._cold, self._warm = _Start(_COLD), _Start(_WARM)
         self._runs: dict[Hashable, _Run] = {}
@@ -146,7 +146,7 @@ class CostModel:
         counts = _count(self._grid, from_step, to_step, is_cached=cached)
         if run is None or not run.is_stepping:
             counts[_START] = 1.0
-        return self._sum_up(counts, self._estimates(groups, number, is_cold=cold))
+        return self._sum_up(counts, self._estimates(groups, number, counts, is_cold=cold))
 
     def predict_test(self, groups: Mapping[str, Mapping[str, Any]]) -> Prediction:
         """Seconds of one reading of the test set, in a process that has run trials."""
@@ -155,16 +155,22 @@ class CostModel:
         return self._sum_up({_START: 1.0, _TEST: 1.0}, estimates)
 
     def _estimates(
-        self, groups: Mapping[str, Mapping[str, Any]], run: Hashable | None, *, is_cold: bool
+        self,
+        groups: Mapping[str, Mapping[str, Any]],
+        run: Hashable | None,
+        kinds: Iterable[str],
+        *,
+        is_cold: bool,
     ) -> dict[str, Estimate]:
-        effort = self._effort_of(groups)
-        found = {
-            stage: self._updates.estimate(stage, effort.updates[stage], run)
-            for stage, _ in self._grid.stages
-        }
-        found[_EVALUATION] = self._decoding.estimate(_EVALUATION, effort.evaluation, run)
-        found[_FINAL] = self._decoding.estimate(_FINAL, effort.final, run)
-        found[_START] = (self._cold if is_cold else self._warm).estimate()
+        """By kind, seconds of the start-up, of one update and of one evaluation."""
+        loads = _loads_of(self._effort_of(groups))
+        found = {}
+        for kind in kinds:
+            if kind == _START:
+                found[kind] = (self._cold if is_cold else self._warm).estimate()
+            else:
+                law = self._decoding if _law_of(kind) == "decoding" else self._updates
+                found[kind] = law.estimate(kind, loads[kind], run)
         return found
 
     def _sum_up(
@@ -203,6 +209,7 @@ class CostModel:
         part = Part(_TEST, 1.0, self._effort_of(groups).test)
         self._tests += 1
         self._decoding.observe(("test", self._tests), [part], max(seconds - start_s, _LEAST_S))
+        self._decoding.fit()
 
     def relearn(self, trials: Iterable[TrialRecord]) -> int:
         """Takes the costs that earlier runs of the study stored; returns how many told some."""
@@ -270,7 +277,7 @@ class CostModel:
         final = float(self._grid.total_steps in evaluated)
         counts |= {_EVALUATION: len(evaluated) - final, _FINAL: final}
         self._be_surprised(known, counts, cost)
-        loads = {**effort.updates, _EVALUATION: effort.evaluation, _FINAL: effort.final}
+        loads = _loads_of(effort)
         last = self._grid.stages[-1][0]
         for law, kinds, seconds in (
             (self._updates, [name for name in effort.updates if name != last], cost.pretrain_s),
@@ -281,6 +288,8 @@ class CostModel:
             if parts and seconds > 0:
                 pieces = sum(part.count for part in parts)
                 law.observe(run, parts, seconds, sd=math.hypot(sd, _PIECE_SD / math.sqrt(pieces)))
+        self._updates.fit()
+        self._decoding.fit()
         start_s = cost.prepare_s + cost.checkpoint_s
         (self._cold if known.is_cold else self._warm).observe((start_s - known.start_s) / attempts)
         known.start_s = start_s
@@ -326,6 +335,7 @@ class CostModel:
         self._updates.observe(
             number, [part], 1 / event.steps_per_s, sd=0.3 / math.sqrt(max(event.step - first, 1))
         )
+        self._updates.fit()
 
     def _watch_evaluation(
         self,
@@ -347,6 +357,7 @@ class CostModel:
             part = Part(_EVALUATION, 1.0, self._effort_of(groups).evaluation)
             sd = math.hypot(0.1, 0.1 * stepping_s / seconds)
             self._decoding.observe(number, [part], seconds, sd=sd)
+            self._decoding.fit()
 
     def _begin(self, number: int, groups: Mapping[str, Mapping[str, Any]]) -> _Run:
         """What is known of a trial of this run of the study."""
@@ -360,9 +371,9 @@ class CostModel:
     ) -> _Run:
         """What is known of a run; at first sight, what is expected of it."""
         if run not in self._runs:
-            self._runs[run] = _Run(
-                self._estimates(groups, None, is_cold=is_cold), is_cold, bool(self._updates.count)
-            )
+            kinds = (*dict(self._grid.stages), _EVALUATION, _FINAL)
+            foretold = self._estimates(groups, None, kinds, is_cold=is_cold)
+            self._runs[run] = _Run(foretold, is_cold, bool(self._updates.count))
         return self._runs[run]
 
     # Structure
@@ -415,6 +426,10 @@ def _count(grid: Grid, from_step: int, to_step: int, *, is_cached: bool) -> dict
 def _cached_end(grid: Grid) -> int:
     """The step up to which stages can come from the cache: all but the last."""
     return grid.total_steps - grid.stages[-1][1]
+
+
+def _loads_of(effort: Effort) -> dict[str, Load]:
+    return {**effort.updates, _EVALUATION: effort.evaluation, _FINAL: effort.final}
 
 
 def _law_of(kind: str) -> str:

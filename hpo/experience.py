@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from hpo.reading import list_studies, read_study
 from hpo.records import StudyRecord
 from hpo.workers.devices import visible_gpus
 
-_SIDE, _MEASURED_S = 512, 0.05
+_SIDE, _ROUNDS, _MEASURED_S = 64, 25, 0.05
+"""At this size BLAS takes one thread, as the runs of small models do."""
 _GPU_FLOPS_PER_S = 2e13
 """What small Transformers get of a GPU; nothing is asked of it here, as that would take CUDA."""
 _OTHERS = 5
@@ -61,14 +63,15 @@ def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> E
 
 
 def measure_flops_per_s() -> float:
-    """The speed of this process's matrix products, single precision, in operations a second."""
+    """Operations a second of one core in matrix products, single precision, at its best."""
     matrix = np.ones((_SIDE, _SIDE), dtype=np.float32)
     matrix @ matrix
-    begun, rounds = time.perf_counter(), 0
-    while time.perf_counter() - begun < _MEASURED_S:
-        matrix @ matrix
-        rounds += 1
-    return rounds * 2 * _SIDE**3 / (time.perf_counter() - begun)
+    begun, best_s = time.perf_counter(), math.inf
+    while (started := time.perf_counter()) - begun < _MEASURED_S:
+        for _ in range(_ROUNDS):
+            matrix @ matrix
+        best_s = min(best_s, time.perf_counter() - started)
+    return _ROUNDS * 2 * _SIDE**3 / best_s
 
 
 def _records(
