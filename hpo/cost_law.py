@@ -30,7 +30,7 @@ _FORGET, _KEPT = 0.97, 128
 many are kept: the oldest of them counts two hundredths."""
 _REACH = 0.3
 """Distance in log load over which what the law leaves over is similar."""
-_SAME_RUN = 0.7
+_SAME_RUN = 0.85
 """Correlation of one run's deviations between kinds of work."""
 _DRIFT = 0.04
 """How well a run's own speed foretells its speed from here, at best."""
@@ -185,69 +185,88 @@ class Law:
         """Finds the most probable parameters, by damped Gauss-Newton steps from where they are."""
         if not self._seen:
             return
-        seen = list(self._seen.values())
-        flat = [(row, part) for row, one in enumerate(seen) for part in one.parts]
-        starts = np.array(
-            [
-                place
-                for place, (row, _) in enumerate(flat)
-                if not place or flat[place - 1][0] != row
-            ]
-        )
-        x = np.log([part.load.flops for _, part in flat]) - self._log_pivot
-        log_calls = np.log([part.load.calls for _, part in flat])
-        log_counts = np.log([part.count for _, part in flat])
-        kinds = np.array([self._places[part.kind] for _, part in flat])
-        marks = np.zeros((len(flat), len(self._at)))
-        marks[kinds > 0, _OFFSETS - 1 + kinds[kinds > 0]] = 1.0
-        aims = np.array([one.log_s for one in seen])
-        ages = _FORGET ** np.arange(len(seen) - 1, -1, -1.0)
-        own = np.array([one.variance for one in seen])
-
-        def law(at: Array) -> tuple[Array, Array]:
-            """Residuals of the observations, and the gradients of what is expected of them."""
-            offset = log_counts + marks @ at
-            flops_s = np.exp(offset + at[_RATE] + self._log_pivot + at[_SLOPE] * x)
-            calls_s = np.exp(offset + at[_OVERHEAD] + log_calls)
-            gradient = marks * (flops_s + calls_s)[:, None]
-            gradient[:, _RATE] = flops_s
-            gradient[:, _SLOPE] = flops_s * x
-            gradient[:, _OVERHEAD] = calls_s
-            totals = np.add.reduceat(flops_s + calls_s, starts)
-            return aims - np.log(totals), np.add.reduceat(gradient, starts) / totals[:, None]
-
-        weights = ages / (self._noise + own)
+        table = self._tabulate()
+        ages = _FORGET ** np.arange(len(self._seen) - 1, -1, -1.0)
+        weights = ages / (self._noise + table.variances)
 
         def badness(left: Array, at: Array) -> float:
             away = at - self._prior
             return float(weights @ (left * left) + away @ self._precision @ away)
 
         at = self._at
-        left, gradient = law(at)
+        left, gradient = table.residuals(at)
         worst, damping = badness(left, at), 1e-3
         for _ in range(_ITERATIONS):
             curvature = self._precision + gradient.T @ (gradient * weights[:, None])
             pull = gradient.T @ (weights * left) - self._precision @ (at - self._prior)
             step = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), pull)
-            new_left, new_gradient = law(at + step)
+            new_left, new_gradient = table.residuals(at + step)
             reached = badness(new_left, at + step)
-            if reached <= worst:
-                is_done = worst - reached < 1e-4
-                at, left, gradient, worst = at + step, new_left, new_gradient, reached
-                damping *= 0.1
-                if is_done:
-                    break
-            else:
+            if reached > worst:
                 damping = max(damping * 10, 1e-2)
+                continue
+            is_done = worst - reached < 1e-4
+            at, left, gradient, worst = at + step, new_left, new_gradient, reached
+            damping *= 0.1
+            if is_done:
+                break
         self._at = at
         self._covariance = np.linalg.inv(
             self._precision + gradient.T @ (gradient * weights[:, None])
         )
-        trusted = ages * self._noise / (self._noise + own)
-        self._noise = float(
-            (_NOISE_WEIGHT * _NOISE**2 + trusted @ (left * left)) / (_NOISE_WEIGHT + trusted.sum())
-        )
+        trusted = ages * self._noise / (self._noise + table.variances)
+        known = trusted @ (left * left) + _NOISE_WEIGHT * _NOISE**2
+        self._noise = float(known / (trusted.sum() + _NOISE_WEIGHT))
         self._left_over, self._weights = left, trusted
-        self._where_flops = x[starts] + self._log_pivot
-        self._where_calls = log_calls[starts]
-        self._kinds = kinds[starts]
+        self._where_flops = table.log_flops[table.starts]
+        self._where_calls = table.log_calls[table.starts]
+        self._kinds = table.kinds[table.starts]
+
+    def _tabulate(self) -> _Table:
+        seen = list(self._seen.values())
+        parts = [part for one in seen for part in one.parts]
+        kinds = np.array([self._places[part.kind] for part in parts])
+        marks = np.zeros((len(parts), len(self._at)))
+        marks[kinds > 0, _OFFSETS - 1 + kinds[kinds > 0]] = 1.0
+        return _Table(
+            starts=np.cumsum([0, *(len(one.parts) for one in seen[:-1])]),
+            log_flops=np.log([part.load.flops for part in parts]),
+            log_calls=np.log([part.load.calls for part in parts]),
+            log_counts=np.log([part.count for part in parts]),
+            kinds=kinds,
+            marks=marks,
+            log_s=np.array([one.log_s for one in seen]),
+            variances=np.array([one.variance for one in seen]),
+            log_pivot=self._log_pivot,
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Observations as arrays: by part, and where each observation's parts start."""
+
+    starts: NDArray[np.int64]
+    log_flops: Array
+    log_calls: Array
+    log_counts: Array
+    kinds: NDArray[np.int64]
+    marks: Array
+    """[part, parameter], 1 at the offset of the part's kind."""
+    log_s: Array
+    variances: Array
+    """By observation, as `log_s`."""
+    log_pivot: float
+
+    def residuals(self, at: Array) -> tuple[Array, Array]:
+        """What is observed above the law with parameters `at`, and the law's gradients there."""
+        x = self.log_flops - self.log_pivot
+        offset = self.log_counts + self.marks @ at
+        flops_s = np.exp(offset + at[_RATE] + self.log_pivot + at[_SLOPE] * x)
+        calls_s = np.exp(offset + at[_OVERHEAD] + self.log_calls)
+        gradient = self.marks * (flops_s + calls_s)[:, None]
+        gradient[:, _RATE] = flops_s
+        gradient[:, _SLOPE] = flops_s * x
+        gradient[:, _OVERHEAD] = calls_s
+        totals = np.add.reduceat(flops_s + calls_s, self.starts)
+        slopes = np.add.reduceat(gradient, self.starts) / totals[:, None]
+        return self.log_s - np.log(totals), slopes
