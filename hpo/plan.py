@@ -229,7 +229,7 @@ def _budget_lines(plan: Plan) -> Iterator[str]:
         yield f"{visible(plan.study)}: {how}, take about {duration(plan.search_s)}."
     else:
         yield (
-            f"{visible(plan.study)}: {duration(plan.limit_s)} buy {how}; about "
+            f"{visible(plan.study)}: {duration(plan.limit_s)} buys {how}; about "
             f"{duration(plan.search_s)} of search."
         )
         if plan.trials > plan.asked:

@@ -47,7 +47,9 @@ def test_one_kind_teaches_another() -> None:
     found.fit()
     assert seconds(found, "second", LARGE) > 2 * before
     spread = found.estimate("second", LARGE).variance
-    assert found.estimate("first", LARGE).variance < spread < law().estimate("second", LARGE).variance
+    assert (
+        found.estimate("first", LARGE).variance < spread < law().estimate("second", LARGE).variance
+    )
 
 
 def test_parts_are_taken_together() -> None:

@@ -1,0 +1,121 @@
+"""What a budget buys, as foretold by a model of costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from hpo import cli
+from hpo.costs import CostModel
+from hpo.declarations import Study, load_study
+from hpo.experience import gather, measure_flops_per_s
+from hpo.plan import Plan, make_plan
+
+Make = Callable[..., Plan]
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return load_study("league", overrides=[], data="pocket", name=None)
+
+
+def plan(study: Study, **options: object) -> Plan:
+    model = CostModel(study, flops_per_s=1e13)
+    return make_plan(study, model, basis=("a test",), **options)  # type: ignore[arg-type]
+
+
+def test_examples_are_in_order_and_the_cache_saves_stage_a(study: Study) -> None:
+    found = {example.name: example for example in plan(study).examples}
+    assert set(found) == {"smallest", "median", "largest", "start"}
+    seconds = [found[name].whole.seconds for name in ("smallest", "median", "largest")]
+    assert seconds == sorted(seconds)
+    assert found["start"].structure["model.d_model"] == 128
+    for example in found.values():
+        assert example.cached is not None
+        assert example.cached.seconds < example.whole.seconds < example.whole.at_most_s
+
+
+def test_without_a_limit_it_tells_what_the_studys_trials_take(study: Study) -> None:
+    whole, half = plan(study), plan(study, trials=20)
+    assert (whole.trials, half.trials) == (40, 20)
+    assert whole.limit_s is None
+    assert half.search_s < whole.search_s
+
+
+def test_two_slots_take_about_half_as_long(study: Study) -> None:
+    one, two = plan(study), plan(study, jobs=2)
+    assert two.search_s == pytest.approx(one.search_s / 2, rel=0.15)
+
+
+def test_a_limit_buys_what_fits_and_more_buys_more(study: Study) -> None:
+    bought = [plan(study, time_limit_s=limit) for limit in (600.0, 7_200.0, 72_000.0)]
+    for found in bought:
+        assert found.total_s <= (found.limit_s or 0)
+    assert bought[0].trials < bought[1].trials < bought[2].trials
+
+
+def test_a_limit_of_years_is_answered_at_once(study: Study) -> None:
+    found = plan(study, time_limit_s=1e9)
+    assert found.trials > 100_000
+    assert found.search_s == pytest.approx(1e9, rel=0.01)
+
+
+def test_a_limit_too_short_for_a_trial_buys_none(study: Study) -> None:
+    assert plan(study, time_limit_s=1.0).trials == 0
+
+
+def test_finals_are_set_aside_with_fresh_stage_as(study: Study) -> None:
+    with_finals = replace(study)
+    object.__setattr__(with_finals, "finals", SimpleNamespace(top=3, seeds=2))
+    less, more = plan(with_finals, time_limit_s=7_200.0), plan(study, time_limit_s=7_200.0)
+    median = next(example for example in less.examples if example.name == "median")
+    assert less.finals == (3, 2)
+    assert less.finals_s == pytest.approx(6 * median.whole.seconds)
+    assert less.test_s == pytest.approx(6 * more.test_s)
+    assert less.trials < more.trials
+
+
+def test_groups_share_stage_a(study: Study) -> None:
+    grouped = replace(study)
+    object.__setattr__(grouped, "trials_per_structure", 5)
+    shared, own = plan(grouped), plan(study)
+    assert shared.cached == pytest.approx(32, abs=3)
+    assert shared.search_s < own.search_s
+
+
+def test_the_machine_is_measured_in_a_moment() -> None:
+    assert 1e8 < measure_flops_per_s() < 1e13
+
+
+def test_without_experience_it_rests_on_the_machine(study: Study, tmp_path: Path) -> None:
+    found = gather(study, None, tmp_path, jobs=1)
+    assert found.model.trials_seen == 0
+    assert len(found.basis) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_prints_a_plan_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "quickstart", "--time-limit", "10m", "--jobs", "2"]
+    assert cli.main([*words, "--runs-dir", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "smallest",
+        "largest",
+        "start",
+        "stage A cached",
+        "quickstart: 10 min 00 s buys ",
+    ):
+        assert part in said
+    assert "These figures rest on" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "quickstrat"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
