@@ -102,9 +102,11 @@ class CostModel:
         pivot = self._effort_of(self._groups_at(study.start or {}))
         flop_s = 1 / (flops_per_s or _UNKNOWN_FLOPS_PER_S)
         sd = _UNKNOWN_SD if flops_per_s is None else _MEASURED_SD
-        stages = [name for name, _ in self._grid.stages]
+        own = dict(self._grid.stages)
+        # Another study of the task may have stages that this one leaves out.
+        stages = [*own, *(name for name in pivot.updates if name not in own)]
         self._updates = Law(
-            stages, Prior(1.2 * flop_s, sd, 2e-5, 0.7), pivot.updates[stages[-1]].flops
+            stages, Prior(1.2 * flop_s, sd, 2e-5, 0.7), pivot.updates[next(iter(own))].flops
         )
         self._decoding = Law(
             (_EVALUATION, _FINAL, _TEST), Prior(4 * flop_s, sd, 3e-5, 0.9), pivot.evaluation.flops
@@ -227,20 +229,23 @@ class CostModel:
         """
         if record.task != self._spec.name:
             return 0
-        own = self._spec, self._protocol, self._grid, self._settings
-        count = 0
+        own = self._protocol, self._grid, self._settings
         try:
             self._protocol = self._spec.protocol.model_validate(record.declaration["protocol"])
             self._settings = record.declaration["search_space"]["settings"]
             self._grid = record.grid
-            for trial in record.trials:
-                groups = self._groups_at(trial.parameters)
-                count += self._remember((record.name, trial.number), trial, groups, _ELSEWHERE_SD)
-        except (KeyError, ValueError):
-            pass
+            told = [(trial, self._groups_at(trial.parameters)) for trial in record.trials]
+            for _, groups in told:
+                self._effort_of(groups)
+        except (KeyError, ValueError):  # declared by another version
+            told = []
+        try:
+            return sum(
+                self._remember((record.name, trial.number), trial, groups, _ELSEWHERE_SD)
+                for trial, groups in told
+            )
         finally:
-            self._spec, self._protocol, self._grid, self._settings = own
-        return count
+            self._protocol, self._grid, self._settings = own
 
     def _remember(
         self,
