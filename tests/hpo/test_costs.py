@@ -50,7 +50,7 @@ def test_it_is_calibrated_after_five_trials(study: Study) -> None:
     assert statistics.median(errors[5]) < 0.15
     assert 0.02 <= statistics.mean(exceeded[5]) <= 0.10
     # Before anything is seen: an order of magnitude, and no promise that is not kept.
-    assert max(errors[0]) < 10
+    assert statistics.quantiles(errors[0], n=20)[-1] < 10
     assert statistics.mean(exceeded[0]) <= 0.15
 
 
