@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ class Experience:
 def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> Experience:
     """What is known of a study's costs: the machine's speed, other studies, its own trials.
 
-    Of other studies only trials on the same kind of device count. Takes a tenth of a second and
+    Only studies on the same kind of device count. Takes a tenth of a second and
     the reading of the database.
     """
     device = "cuda" if visible_gpus() else "cpu"
@@ -49,9 +48,9 @@ def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> E
     own, others = _records(study, storage, runs_dir)
     basis = []
     for record in others:
-        if _device_of(record) == device and (told := model.borrow(record)):
+        if _was_on(device, record) and (told := model.borrow(record)):
             basis.append(f"{count(told, 'trial')} of {record.name}")
-    if own is not None and (told := model.relearn(own.trials)):
+    if own is not None and _was_on(device, own) and (told := model.relearn(own.trials)):
         basis.append(f"{count(told, 'trial')} of this study")
     if not basis:
         basis.append(
@@ -102,15 +101,13 @@ def _is_alike(record: StudyRecord, study: Study) -> bool:
     return not differences(known, {key: study.as_json()[key] for key in known})
 
 
-def _device_of(record: StudyRecord) -> str | None:
-    """`cpu` or `cuda`, as the newest outcome has it; `None` where there is none."""
-    for folder in _folders(record):
-        try:
-            return str(read_outcome(folder).facts["device"]).partition(" ")[0]
-        except (UserError, KeyError):
-            continue
-    return None
-
-
-def _folders(record: StudyRecord) -> Iterable[Path]:
-    return (trial.folder for trial in reversed(record.trials) if trial.is_finished)
+def _was_on(device: str, record: StudyRecord) -> bool:
+    """Whether the newest outcome is of such a device; so is one that does not say."""
+    for trial in reversed(record.trials):
+        if trial.is_finished:
+            try:
+                facts = read_outcome(trial.folder).facts
+            except UserError:  # its folder is gone
+                continue
+            return str(facts.get("device", device)).startswith(device)
+    return True

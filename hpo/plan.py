@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _DRAWS = 201
 """Random points among which the median is found: an odd number has one."""
-_WALKED = 2_000
+_WALKED = 500
 """Trials that are foretold one by one; beyond them their average counts."""
 
 
