@@ -233,7 +233,7 @@ def _budget_lines(plan: Plan) -> Iterator[str]:
             f"{duration(plan.search_s)} of search."
         )
         if plan.trials > plan.asked:
-            yield f"The study asks for {plan.asked}: more is left if it is to have more, --trials."
+            yield f"The study asks for {count(plan.asked, 'trial')}; --trials N asks for more."
     yield "Trials that are stopped early make room for more."
     tops, seeds = plan.finals
     aside = f"{duration(plan.test_s)} for the test set"

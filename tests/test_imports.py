@@ -25,9 +25,11 @@ LIGHT = (
     "core.translation.tokenizer",
     "hpo",
     "hpo.cli",
+    "hpo.costs",
     "hpo.declarations",
     "hpo.driver",
     "hpo.events",
+    "hpo.experience",
     "hpo.records",
     "hpo.sampling",
 )
