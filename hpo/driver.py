@@ -10,12 +10,13 @@ import enum
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from core.task import Evaluation, Outcome, OutcomeState, Progress, Verdict
-from hpo.clock import StudyClock
+from hpo.clock import Deadline
 from hpo.declarations import Study
 from hpo.endings import Ending, ending_of, ending_of_fault
 from hpo.events import (
@@ -27,10 +28,10 @@ from hpo.events import (
     TrialProgressed,
     TrialStarted,
 )
+from hpo.forecast import Forecast, prudent_s
 from hpo.interrupts import listening
 from hpo.roster import Entry, Roster
 from hpo.schedulers import Propose, Scheduler, Standing, Thaw
-from hpo.schedulers.steps import StepCosts
 from hpo.slots import Slot, Work, WorkerError, serve
 
 RETRIES = 1
@@ -38,6 +39,10 @@ RETRIES = 1
 FAILURES_IN_A_ROW = 5
 """So many failed trials one after another are no accident: the study stops."""
 _LOOK_EVERY_S = 0.2
+MISFITS = 3
+"""So many proposals one after another that cannot end in time, and no more are asked for."""
+GRACE_S = 5.0
+"""After the end of the search, time in which a trial may leave before its process is killed."""
 
 
 class Stop(enum.Enum):
@@ -77,7 +82,8 @@ class Driver:
         roster: Roster,
         scheduler: Scheduler,
         *,
-        clock: StudyClock,
+        forecast: Forecast,
+        deadline: Deadline,
         observe: Observe,
         total: int,
     ) -> None:
@@ -85,14 +91,17 @@ class Driver:
         self._study = study
         self._roster = roster
         self._scheduler = scheduler
-        self._clock = clock
+        self._forecast = forecast
+        self._deadline = deadline
         self._observe = observe
         self._total = total
         self._changed = threading.Condition(threading.RLock())
         self._orphans = deque(roster.orphans())
         self._running: dict[int, _Running] = {}
         self._slots: Sequence[Slot] = ()
-        self._costs = StepCosts(roster.step_of)
+        self._misfits = 0
+        self._has_no_time = False
+        """Something could not be started because it would not have ended."""
         self._interrupts = 0
         self._failures = 0
         self._failure: str | None = None
@@ -113,10 +122,10 @@ class Driver:
             StudyStarted(self._study.name, finished, self._total, len(slots), resumed, best)
         )
         try:
-            with listening(self.interrupt):
+            with listening(self.interrupt), self._enforcing_the_deadline():
                 serve(slots, self._work_in)
         finally:
-            self._clock.save(now=True)
+            self._deadline.clock.save(now=True)
         if self._error is not None:
             raise self._error
         return self._why()
@@ -170,8 +179,10 @@ class Driver:
             while not self._is_stopping:
                 if self._roster.finished + len(self._running) < self._total:
                     number = self._choose()
+                    if number is not None and (work := self._start(number, index)) is not None:
+                        return work
                     if number is not None:
-                        return self._start(number, index)
+                        continue  # it cannot end in time; something else may
                 if not self._running:
                     break
                 self._changed.wait(_LOOK_EVERY_S)
@@ -179,8 +190,9 @@ class Driver:
 
     def _choose(self) -> int | None:
         """The number of a RUNNING trial to work on: an orphan, or what the scheduler wants."""
-        if self._orphans:
-            return self._orphans.popleft()
+        while self._orphans:
+            if self._can_end(number := self._orphans.popleft()):
+                return number
         standing = self._standing()
         choice = self._scheduler.choose(standing)
         if isinstance(choice, Thaw):
@@ -190,19 +202,54 @@ class Driver:
             return self._roster.create(choice.drawn)
         return None
 
+    def _can_end(self, number: int) -> bool:
+        """Whether a trial is expected to come to its end before the search does.
+
+        Before anything has been seen everything can, as something must be tried. Until a trial is
+        complete the expectation counts, then the time that one trial in twenty exceeds.
+        """
+        left = self._deadline.search_left_s
+        if left is None or not self._has_seen_costs:
+            return True
+        to_go = self._forecast.of_trial(number)
+        can = (to_go.seconds if self._roster.best is None else prudent_s(to_go)) <= left
+        self._has_no_time = self._has_no_time or not can
+        return can
+
+    def _has_room_for_more(self) -> bool:
+        """Whether a new trial may be found that comes to its end before the search does."""
+        left = self._deadline.search_left_s
+        if left is None or not self._has_seen_costs:
+            return True
+        has_room = self._misfits < MISFITS and self._forecast.can_fit(left)
+        self._has_no_time = self._has_no_time or not has_room
+        return has_room
+
+    @property
+    def _has_seen_costs(self) -> bool:
+        return any(trial.intermediate_values for trial in self._roster.stored())
+
     def _standing(self) -> Standing:
+        paused = self._roster.paused()
         return Standing(
             trials=self._roster.stored(),
             running=frozenset(self._running),
-            paused=self._roster.paused(),
+            paused={number: step for number, step in paused.items() if self._can_end(number)},
             finished=self._roster.finished,
             total=self._total,
-            can_propose=self._roster.can_propose(),
-            costs=self._costs,
+            can_propose=self._roster.can_propose() and self._has_room_for_more(),
+            costs=self._forecast,
+            time_left_s=self._deadline.search_left_s,
         )
 
-    def _start(self, number: int, index: int) -> Work:
+    def _start(self, number: int, index: int) -> Work | None:
+        """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
         entry = self._roster.take_up(number, index)
+        if not self._can_end(number):
+            self._misfits += 1
+            self._roster.pause(number, self._roster.step_of(number))
+            return None
+        self._misfits = 0
         work = Work(number, entry.attempt, entry.config, entry.folder)
         self._running[number] = _Running(entry, work)
         self._observe(
@@ -220,11 +267,12 @@ class Driver:
             if running is None or running.work is not work:
                 return Verdict.PAUSE  # an attempt that is no longer the trial's current one
             verdict = Verdict.CONTINUE
+            self._forecast.watch(running.entry, event)
             if isinstance(event, Evaluation):
                 verdict = self._judge(running, event)
             else:
                 self._observe(TrialProgressed(work.number, event))
-            self._clock.save()
+            self._deadline.clock.save()
             return Verdict.PAUSE if verdict is Verdict.CONTINUE and self._is_stopping else verdict
 
     def _judge(self, running: _Running, evaluation: Evaluation) -> Verdict:
@@ -247,6 +295,7 @@ class Driver:
     def _conclude(self, work: Work, outcome: Outcome) -> None:
         with self._changed:
             running = self._running.pop(work.number)
+            self._forecast.learn(running.entry, outcome)
             try:
                 for evaluation in outcome.curve:
                     # Nothing new, unless it is the outcome of an attempt whose driver was killed.
@@ -273,7 +322,10 @@ class Driver:
                     return None
                 if self._roster.count_fault(work.number) <= RETRIES:
                     self._observe(Note(f"trial {work.number}: {fault.reason}; trying it again"))
-                    return self._start(work.number, index)
+                    again = self._start(work.number, index)
+                    if again is None:
+                        self._tell_observer(running, "paused", None, 0, "no time for it is left")
+                    return again
                 self._tell(running, ending_of_fault(fault), None)
                 return None
             finally:
@@ -282,7 +334,7 @@ class Driver:
     def _tell(self, running: _Running, ending: Ending, outcome: Outcome | None) -> None:
         entry = running.entry
         self._roster.tell(entry, ending, outcome)
-        self._clock.save(now=True)
+        self._deadline.clock.save(now=True)
         step = max(self._roster.reported(entry), default=0) if outcome is None else outcome.step
         self._tell_observer(running, ending.state, ending.value, step, ending.reason)
         self._failures = self._failures + 1 if ending.state == "failed" else 0
@@ -307,10 +359,36 @@ class Driver:
 
     # Stopping
 
+    @contextmanager
+    def _enforcing_the_deadline(self) -> Iterator[None]:
+        """Kills what does not leave when the search is over."""
+        done = threading.Event()
+
+        def watch() -> None:
+            over_since: float | None = None
+            while not done.wait(_LOOK_EVERY_S):
+                with self._changed:
+                    is_over = self._deadline.is_search_over and bool(self._running)
+                over_since = (over_since or time.monotonic()) if is_over else None
+                if over_since is not None and time.monotonic() - over_since > GRACE_S:
+                    for slot in self._slots:
+                        slot.kill()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     @property
     def _is_stopping(self) -> bool:
         return bool(
-            self._interrupts or self._error or self._failure is not None or self._clock.is_over
+            self._interrupts
+            or self._error
+            or self._failure is not None
+            or self._deadline.is_search_over
         )
 
     def _why(self) -> Stop:
@@ -320,6 +398,6 @@ class Driver:
             return Stop.FAILED
         if self._roster.finished >= self._total:
             return Stop.FINISHED
-        if self._clock.is_over:
+        if self._deadline.is_search_over or self._has_no_time:
             return Stop.TIME
         return Stop.IDLE if self._roster.can_propose() else Stop.EXHAUSTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -12,23 +13,26 @@ import optuna
 from core.errors import SettingsError
 from core.task import Facts, Scores
 from hpo import attributes, trials
-from hpo.clock import StudyClock
+from hpo.clock import Deadline, StudyClock
+from hpo.costs import CostModel
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.disk import WEIGHTS, check_room, estimate_bytes, telling_of_room
 from hpo.driver import Driver, Stop
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
+from hpo.forecast import Forecast
 from hpo.ledger import read_ledger, read_test_set
 from hpo.lock import own
 from hpo.opening import open_study, settle_facts
 from hpo.pruners import build_pruner
-from hpo.reading import read_study
+from hpo.reading import read_study, trial_records
 from hpo.records import StudyRecord, TestReading
+from hpo.reserve import Reserve
 from hpo.roster import Roster, mend_folders
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
-from hpo.schedulers.plain import PlainScheduler
+from hpo.schedulers.choosing import build_scheduler
 from hpo.slots import Slot, WorkerError, WorkerMistakeError
 from hpo.storage import close, locate, open_for_driver, telling
 from hpo.workers.local import local_slots
@@ -52,6 +56,8 @@ class RunOptions:
     """URL of the database; `hpo.db` in the runs folder by default."""
     again: bool = False
     """Read the test set once more."""
+    begun: float | None = None
+    """`time.monotonic()` when the time limit began to count for this run; now by default."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ def launch(
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
     """
+    begun = time.monotonic() if options.begun is None else options.begun
     _check(options)
     runs = options.runs_dir.expanduser().resolve()
     folder = StudyFolder(runs, study.name)
@@ -98,8 +105,13 @@ def launch(
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)
-        run = _Run(study, options, total, folder, found, observe)
-        run.do(make_slots, scheduler or PlainScheduler())
+        clock = StudyClock(
+            found.user_attrs.get(attributes.ELAPSED_S, 0.0),
+            lambda elapsed_s: found.set_user_attr(attributes.ELAPSED_S, elapsed_s),
+            begun=begun,
+        )
+        run = _Run(study, options, total, folder, found, clock, observe)
+        run.do(make_slots, scheduler or build_scheduler(study))
     return Result(
         record=read_study(options.storage, study.name, runs),
         interrupted=run.stop is Stop.INTERRUPTED,
@@ -118,6 +130,7 @@ class _Run:
     total: int
     folder: StudyFolder
     optuna_study: optuna.Study
+    clock: StudyClock
     observe: Observe
     stop: Stop | None = None
     """Why the driver stopped; `None` where there was nothing for it to do."""
@@ -153,16 +166,16 @@ class _Run:
             ),
         )
         pruner = build_pruner(self.study.pruner, self.study.grid)
-        clock = StudyClock(
-            self.optuna_study.user_attrs.get(attributes.ELAPSED_S, 0.0),
-            self.options.time_limit_s,
-            lambda elapsed_s: self.optuna_study.set_user_attr(attributes.ELAPSED_S, elapsed_s),
-        )
+        roster = Roster(self.study, facts, self.optuna_study, self.folder, pruner=pruner)
+        costs = CostModel(self.study, jobs=self.options.jobs)
+        costs.relearn(trial_records(self.optuna_study, self.folder, is_owned=True))
+        forecast = Forecast(self.study, costs, roster)
         driver = Driver(
             self.study,
-            Roster(self.study, facts, self.optuna_study, self.folder, pruner=pruner),
+            roster,
             scheduler,
-            clock=clock,
+            forecast=forecast,
+            deadline=self._deadline(forecast, roster),
             observe=self.observe,
             total=self.total,
         )
@@ -170,9 +183,21 @@ class _Run:
         self.failure = driver.failure
         if self.stop is Stop.TIME:
             self.observe(Note("the time limit is reached"))
+            if roster.best is None:
+                self.failure = (
+                    "no trial came to its end within the time limit; the same command with a "
+                    "longer one goes on"
+                )
         if self.stop is Stop.EXHAUSTED:
             self.optuna_study.set_user_attr(attributes.EXHAUSTED, True)
             self.observe(Note("every point of the search space has been tried"))
+
+    def _deadline(self, forecast: Forecast, roster: Roster) -> Deadline:
+        limit_s = self.options.time_limit_s
+        if limit_s is None:
+            return Deadline(self.clock)
+        reserve = Reserve(self.study, forecast, roster, limit_s=limit_s)
+        return Deadline(self.clock, limit_s, test_s=reserve.test_s)
 
     def _prepare(self) -> Facts:
         """What the data hold, prepared once and compared with what earlier runs found."""

@@ -88,9 +88,13 @@ class Roster:
     @property
     def best(self) -> tuple[int, float] | None:
         """Number and value of the best complete trial; `None` without one."""
-        ranked = best_first(self._finished.values(), self._study.spec.metric)
+        ranked = self.ranking()
         value = self._finished[ranked[0]].value if ranked else None
         return None if value is None else (ranked[0], value)
+
+    def ranking(self) -> list[int]:
+        """Numbers of the complete trials, the best first."""
+        return best_first(self._finished.values(), self._study.spec.metric)
 
     def orphans(self) -> list[int]:
         """Trials whose driver ended: with the owner's lock in hand, all that are RUNNING."""
@@ -107,6 +111,11 @@ class Roster:
     def step_of(self, number: int) -> int:
         """The last step at which a trial has reported; 0 before."""
         return self._frozen(number).last_step or 0
+
+    def realised(self, number: int) -> dict[str, Any]:
+        """A trial's realised values, by core's names, as `take_up` stored them."""
+        stored = self._frozen(number).user_attrs
+        return {name: stored[name] for name in self._study.space.parameters if name in stored}
 
     def can_propose(self) -> bool:
         """Whether there are points left to try."""

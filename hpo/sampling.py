@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -23,6 +27,7 @@ from hpo.declarations.points import drawn_values
 from hpo.declarations.space import SearchSpace
 
 __all__ = [
+    "SpacePoints",
     "build_config",
     "displayed_name",
     "distributions",
@@ -75,6 +80,48 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, CategoricalParameter):
         return CategoricalDistribution(parameter.choices)
     return IntDistribution(0, len(parameter.table) - 1)
+
+
+class SpacePoints:
+    """The points of a search space in drawn values. See `hpo.schedulers.Points`."""
+
+    def __init__(self, space: SearchSpace, structure_group: str) -> None:
+        self._space = space
+        self._structure_group = structure_group
+
+    @cached_property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """See `Points.distributions`."""
+        return distributions(self._space)
+
+    @cached_property
+    def structure(self) -> frozenset[str]:
+        """See `Points.structure`."""
+        return frozenset(
+            parameter.drawn_name(name)
+            for name, parameter in self._space.parameters.items()
+            if name.partition(".")[0] == self._structure_group
+        )
+
+    def draw(
+        self, generator: np.random.Generator, fixed: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """See `Points.draw`."""
+        rng = random.Random(int(generator.integers(2**63)))  # noqa: S311 - no secret
+        given = fixed or {}
+        drawn: dict[str, Any] = {}
+
+        def choose(name: str, parameter: Parameter, base: Any) -> Any:
+            key = parameter.drawn_name(name)
+            drawn[key] = given[key] if key in given else parameter.draw(rng, base)
+            return drawn[key]
+
+        self._space.walk(choose)
+        return drawn
+
+    def realise(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model is built from, by core's names, of a point in drawn values."""
+        return self._space.walk(lambda name, parameter, _base: drawn[parameter.drawn_name(name)])
 
 
 def displayed_name(optuna_name: str) -> str:

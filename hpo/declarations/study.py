@@ -86,8 +86,40 @@ class NoPrunerSettings(Settings):
     name: Literal["none"] = "none"
 
 
+class _SchedulerSettings(Settings):
+    """What all schedulers share."""
+
+    trials_per_structure: int = Field(default=1, ge=1, le=100_000)
+    """At most so many trials share a structure, and so its stage A, where that is worth more by
+    the second than a new structure. 1: the sampler proposes the structure of every trial."""
+
+
+class PlainSettings(_SchedulerSettings):
+    """Sampler and pruner as they are: every free slot starts a new trial, the pruner stops it."""
+
+    name: Literal["optuna"] = "optuna"
+
+
+class PromoteSettings(_SchedulerSettings):
+    """Asynchronous successive halving that pauses and promotes; the pruner is not asked."""
+
+    name: Literal["promote"] = "promote"
+    min_resource: int | None = Field(default=None, ge=1, le=10**9)
+    """Step of the first rung; `eval_every` by default."""
+    reduction_factor: int = Field(default=3, ge=2, le=1_000)
+    """One in so many is promoted, and the next rung is so many times further."""
+
+
+class ThawSettings(_SchedulerSettings):
+    """Freeze-thaw Bayesian search: pauses what promises less than other work, goes on with it when
+    it promises most; the pruner is not asked."""
+
+    name: Literal["thaw"] = "thaw"
+
+
 SamplerSettings = TpeSettings | RandomSettings | BruteForceSettings
 PrunerSettings = SuccessiveHalvingSettings | HyperbandSettings | MedianSettings | NoPrunerSettings
+SchedulerSettings = PlainSettings | PromoteSettings | ThawSettings
 
 SAMPLERS: dict[str, type[SamplerSettings]] = {
     "tpe": TpeSettings,
@@ -100,8 +132,13 @@ PRUNERS: dict[str, type[PrunerSettings]] = {
     "median": MedianSettings,
     "none": NoPrunerSettings,
 }
-DEFAULT_NAMES = {"sampler": "tpe", "pruner": "median"}
-"""Which sampler and pruner a study has that does not say: Optuna's own defaults."""
+SCHEDULERS: dict[str, type[SchedulerSettings]] = {
+    "optuna": PlainSettings,
+    "promote": PromoteSettings,
+    "thaw": ThawSettings,
+}
+DEFAULT_NAMES = {"sampler": "tpe", "pruner": "median", "scheduler": "optuna"}
+"""What a study has that does not say: Optuna's own defaults."""
 
 
 class StorageSettings(Settings):
@@ -128,6 +165,7 @@ class Study:
     data: Settings
     sampler: SamplerSettings
     pruner: PrunerSettings
+    scheduler: SchedulerSettings
     storage: StorageSettings
     enqueue: tuple[Mapping[str, Any], ...]
     """Points to try first, in realised values under core's names."""
@@ -173,6 +211,7 @@ class Study:
             "search_space": self.space.as_json(),
             "sampler": self.sampler.model_dump(mode="json"),
             "pruner": self.pruner.model_dump(mode="json"),
+            "scheduler": self.scheduler.model_dump(mode="json"),
             "storage": self.storage.model_dump(mode="json"),
             "enqueue": [dict(point) for point in self.enqueue],
             "path": str(self.path.absolute()),

@@ -32,9 +32,11 @@ from hpo.declarations.study import (
     DEFAULT_NAMES,
     PRUNERS,
     SAMPLERS,
+    SCHEDULERS,
     BruteForceSettings,
     PrunerSettings,
     SamplerSettings,
+    SchedulerSettings,
     StorageSettings,
     Study,
 )
@@ -52,6 +54,7 @@ class _StudyFile(Settings):
     data: dict[str, Any] = Field(default_factory=dict)
     sampler: dict[str, Any] = Field(default_factory=dict)
     pruner: dict[str, Any] = Field(default_factory=dict)
+    scheduler: dict[str, Any] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -123,6 +126,7 @@ def load_study(
         data=loader.read_data(file.data),
         sampler=loader.read_sampler(file.sampler, space),
         pruner=loader.read_pruner(file.pruner),
+        scheduler=loader.read_scheduler(file.scheduler),
         storage=file.storage,
         enqueue=loader.read_points(file.enqueue, space, protocol),
         path=path,
@@ -199,6 +203,11 @@ class _Loader:
         """The pruner's settings."""
         model = PRUNERS[self._chosen("pruner", table, list(PRUNERS))]
         return read_model(model, table, where=self._origin.of, at=("pruner",))
+
+    def read_scheduler(self, table: dict[str, Any]) -> SchedulerSettings:
+        """The scheduler's settings."""
+        model = SCHEDULERS[self._chosen("scheduler", table, list(SCHEDULERS))]
+        return read_model(model, table, where=self._origin.of, at=("scheduler",))
 
     def _chosen(self, section: str, table: dict[str, Any], names: list[str]) -> str:
         name = table.get("name", DEFAULT_NAMES[section])

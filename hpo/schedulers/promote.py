@@ -49,7 +49,7 @@ class PromoteScheduler:
         """Promotes, else proposes."""
         if self._is_to_finish(standing):
             leader = self._leader(standing)
-            if leader in standing.paused:
+            if leader is not None and leader in standing.paused:
                 return Thaw(leader)
         for rung in reversed(self.rungs):
             for number in self._promotable(rung, standing.trials):

@@ -223,17 +223,62 @@ def test_more_slots_than_points_repeat_none(bench: MakeBench) -> None:
     assert sorted(trial.params["model.width"] for trial in one.found.get_trials()) == [5, 6]
 
 
-def test_at_the_time_limit_trials_stop_and_can_go_on(bench: MakeBench) -> None:
+def test_within_a_time_limit_only_what_can_end_is_begun(bench: MakeBench) -> None:
     one = bench({"protocol.step_s": 0.02})
-    assert one.run(50, limit_s=0.5) is Stop.TIME
-    assert one.states()[-1] == "R"
-    assert set(one.states()[:-1]) <= {"C"}
-    assert 0.5 <= one.elapsed_s < 5
+    assert one.run(50, limit_s=5.0) is Stop.TIME
+    assert set(one.states()) == {"C"}
+    assert one.elapsed_s <= 5.0
     begun = len(one.found.get_trials())
-    assert one.run(50, limit_s=0.5) is Stop.TIME  # the limit counts earlier runs
+    assert 2 <= begun < 20
+    assert one.run(50, limit_s=5.0) is Stop.TIME  # the limit counts earlier runs
     assert len(one.found.get_trials()) == begun
-    assert one.run(begun) is Stop.FINISHED
-    assert one.states() == "C" * begun
+    assert one.run(begun + 1) is Stop.FINISHED
+
+
+def test_at_the_time_limit_a_trial_stops_and_can_go_on(bench: MakeBench) -> None:
+    one = bench({"protocol.step_s": 0.1})
+    assert one.run(50, limit_s=0.5) is Stop.TIME
+    assert one.states() == "R"
+    assert 0.4 <= one.elapsed_s < 1.0
+    assert one.run(1) is Stop.FINISHED
+    assert one.states() == "C"
+
+
+def test_a_trial_without_time_waits_for_more(bench: MakeBench) -> None:
+    one = bench({"protocol.step_s": 0.1})
+
+    def leave(driver: Driver, event: Event) -> None:
+        if isinstance(event, TrialEvaluated) and event.number == 1:
+            driver.interrupt()
+
+    assert one.run(2, on_event=leave) is Stop.INTERRUPTED
+    assert one.states() == "CR"
+    assert one.run(2, limit_s=one.elapsed_s + 0.2) is Stop.TIME
+    assert one.states() == "CR"
+    assert one.of(TrialStarted)[-1].attempt == 1, "it was not begun again"
+    assert one.run(2) is Stop.FINISHED
+    assert one.states() == "CC"
+
+
+def test_what_does_not_leave_at_the_time_limit_is_killed(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.driver.GRACE_S", 0.3)
+    one = bench()
+
+    class DeafSlot(ToySlot):
+        killed = threading.Event()
+
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            assert self.killed.wait(20)
+            raise WorkerError("killed", "memory")
+
+        def kill(self) -> None:
+            self.killed.set()
+
+    assert one.run(3, slots=[DeafSlot(one.folder.cache)], limit_s=0.5) is Stop.TIME
+    assert one.states() == "R"
+    assert one.elapsed_s < 3
 
 
 def test_a_second_interrupt_kills(bench: MakeBench) -> None:

@@ -11,11 +11,13 @@ import optuna
 
 from core.settings import RunConfig
 from core.task import Facts, OnEvent, Outcome, Placement, Scores
-from hpo.clock import StudyClock
+from hpo.clock import Deadline, StudyClock
+from hpo.costs import CostModel
 from hpo.declarations import Study
 from hpo.driver import Driver, Stop
 from hpo.events import Event
 from hpo.folders import StudyFolder
+from hpo.forecast import Forecast
 from hpo.pruners import build_pruner
 from hpo.roster import Roster
 from hpo.schedulers import Scheduler
@@ -132,7 +134,10 @@ class Bench:
             self.study,
             roster,
             scheduler or PlainScheduler(),
-            clock=StudyClock(self.elapsed_s, limit_s, lambda s: setattr(self, "elapsed_s", s)),
+            forecast=Forecast(self.study, CostModel(self.study), roster),
+            deadline=Deadline(
+                StudyClock(self.elapsed_s, lambda s: setattr(self, "elapsed_s", s)), limit_s
+            ),
             observe=observe,
             total=total,
         )

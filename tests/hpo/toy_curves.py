@@ -139,7 +139,8 @@ def _train(config: RunConfig, folder: Path, on_event: OnEvent) -> tuple[OutcomeS
             if config.groups["model"]["kind"] == "diverge" and step == ALARM_STEP:
                 return OutcomeState.DIVERGED, step
             (folder / "checkpoint" / "state.json").write_text(json.dumps({"step": step}))
-            progress = Progress(_stage(protocol, step), step, total, 1.5, 2.5)
+            speed = 1 / max(protocol.step_s, 0.001)
+            progress = Progress(_stage(protocol, step), step, total, 1.5, speed)
             if on_event(progress) is Verdict.PAUSE:
                 return OutcomeState.PAUSED, step
         if step % protocol.eval_every == 0:
@@ -179,7 +180,8 @@ def _evaluation(config: RunConfig, step: int, *, replayed: bool = False) -> Eval
 
 
 def _outcome(config: RunConfig, state: OutcomeState, step: int) -> Outcome:
-    every = Protocol(**config.protocol).eval_every
+    protocol = Protocol(**config.protocol)
+    every = protocol.eval_every
     curve = tuple(_evaluation(config, at) for at in range(every, step + 1, every))
     diverged = state is OutcomeState.DIVERGED
     return Outcome(
@@ -188,7 +190,7 @@ def _outcome(config: RunConfig, state: OutcomeState, step: int) -> Outcome:
         value=curve[-1].value if curve else None,
         curve=curve,
         health=Health("diverged" if diverged else "healthy", grad_norm_max=math.inf),
-        cost=Cost(finetune_s=0.1),
+        cost=Cost(prepare_s=0.01, finetune_s=max(step * protocol.step_s, 0.01)),
         reason=f"loss inf at step {step}" if diverged else "",
         facts={"version": Version("2.3"), "machine": {"threads": 3, "device": None}},
     )

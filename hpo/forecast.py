@@ -1,0 +1,118 @@
+"""How long the work of a running study is expected to take: trials that are, and trials to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from core.settings import canonical_json
+from core.task import Evaluation, Outcome, Progress
+from hpo.costs import CostModel, Prediction
+from hpo.declarations import Study
+from hpo.declarations.assembly import build_groups
+from hpo.declarations.files import label
+from hpo.roster import Entry, Roster
+from hpo.sampling import SpacePoints
+
+_PROBES = 16
+"""Points drawn to see whether anything fits."""
+_CAUTION = 2.0
+_Groups = Mapping[str, Mapping[str, Any]]
+
+
+def prudent_s(prediction: Prediction) -> float:
+    """Seconds that work is given before its start: what one in twenty exceeds.
+
+    While little is known that may be a multiple of what is likely, and time would lie idle.
+    """
+    return min(prediction.at_most_s, _CAUTION * prediction.seconds)
+
+
+class Forecast:
+    """Asks the cost model, knowing the search space, the trials and whose stage A is cached.
+
+    It is the schedulers' `Costs`.
+    """
+
+    def __init__(self, study: Study, model: CostModel, roster: Roster) -> None:
+        self._study = study
+        self._model = model
+        self._roster = roster
+        self._points = SpacePoints(study.space, study.spec.structure_group)
+        self._groups: dict[int, _Groups] = {}
+        grid = study.grid
+        self._shared_until = grid.total_steps - grid.stages[-1][1]
+        """The step up to which stages can come from the cache: all but the last."""
+        self._cached = {
+            self._structure_of(self.groups_of(trial.number))
+            for trial in roster.stored()
+            if self._has_shared(trial.last_step or 0)
+        }
+
+    def of_new(self, drawn: Mapping[str, Any], until: int) -> float:
+        """See `Costs.of_new`."""
+        return self.of_point(self._points.realise(drawn), until).seconds
+
+    def of_point(self, realised: Mapping[str, Any], until: int | None = None) -> Prediction:
+        """A new trial at a point, up to step `until` or the end; a cached stage A is free."""
+        groups = self._build(realised)
+        return self._model.predict(
+            groups, to_step=until, cached=self._structure_of(groups) in self._cached
+        )
+
+    def can_fit(self, seconds: float) -> bool:
+        """Whether some new trial can be expected to end within `seconds`, of a few at random."""
+        generator = np.random.default_rng(0)
+        points = (self._points.realise(self._points.draw(generator)) for _ in range(_PROBES))
+        return any(prudent_s(self.of_point(point)) <= seconds for point in points)
+
+    def to_go(self, number: int, until: int) -> float:
+        """See `Costs.to_go`."""
+        return self.of_trial(number, until).seconds
+
+    def of_trial(self, number: int, until: int | None = None) -> Prediction:
+        """A trial that exists, from where it stands up to step `until` or the end."""
+        groups = self.groups_of(number)
+        step = self._roster.step_of(number)
+        cached = step == 0 and self._structure_of(groups) in self._cached
+        return self._model.predict(
+            groups, from_step=step, to_step=until, cached=cached, number=number
+        )
+
+    def of_repeat(self, groups: _Groups) -> Prediction:
+        """A run on a fresh seed, from its start to its end."""
+        return self._model.predict(groups)
+
+    def of_test(self, groups: _Groups) -> Prediction:
+        """One reading of the test set."""
+        return self._model.predict_test(groups)
+
+    def groups_of(self, number: int) -> _Groups:
+        """A trial's settings by group, complete with defaults."""
+        if number not in self._groups:
+            self._groups[number] = self._build(self._roster.realised(number))
+        return self._groups[number]
+
+    def watch(self, entry: Entry, event: Progress | Evaluation) -> None:
+        """Learns from a running trial."""
+        groups = entry.config.groups
+        self._model.watch(entry.number, groups, event)
+        if isinstance(event, Evaluation) and self._has_shared(event.step):
+            self._cached.add(self._structure_of(groups))
+
+    def learn(self, entry: Entry, outcome: Outcome) -> None:
+        """Learns from what an attempt came to."""
+        self._model.learn(entry.number, entry.config.groups, outcome)
+
+    def _has_shared(self, step: int) -> bool:
+        return 0 < self._shared_until <= step
+
+    def _structure_of(self, groups: _Groups) -> str:
+        return canonical_json(groups[self._study.spec.structure_group])
+
+    def _build(self, realised: Mapping[str, Any]) -> _Groups:
+        study = self._study
+        groups = build_groups(study.space, study.spec, realised, where=label(study.space.path))
+        return {name: group.model_dump(mode="json") for name, group in groups.items()}
