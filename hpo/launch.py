@@ -14,19 +14,19 @@ from core.errors import SettingsError
 from core.task import Facts, Scores
 from hpo import attributes, trials
 from hpo.clock import Deadline, StudyClock
-from hpo.costs import CostModel
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.disk import WEIGHTS, check_room, estimate_bytes, telling_of_room
 from hpo.driver import Driver, Stop
 from hpo.events import Note, Observe
+from hpo.experience import gather
 from hpo.folders import StudyFolder
 from hpo.forecast import Forecast
 from hpo.ledger import read_ledger, read_test_set
 from hpo.lock import own
 from hpo.opening import open_study, settle_facts
 from hpo.pruners import build_pruner
-from hpo.reading import read_study, trial_records
+from hpo.reading import read_study
 from hpo.records import StudyRecord, TestReading
 from hpo.reserve import Reserve
 from hpo.roster import Roster, mend_folders
@@ -167,9 +167,8 @@ class _Run:
         )
         pruner = build_pruner(self.study.pruner, self.study.grid)
         roster = Roster(self.study, facts, self.optuna_study, self.folder, pruner=pruner)
-        costs = CostModel(self.study, jobs=self.options.jobs)
-        costs.relearn(trial_records(self.optuna_study, self.folder, is_owned=True))
-        forecast = Forecast(self.study, costs, roster)
+        known = gather(self.study, self.options.storage, self.folder.runs, jobs=self.options.jobs)
+        forecast = Forecast(self.study, known.model, roster)
         driver = Driver(
             self.study,
             roster,

@@ -137,6 +137,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     folder = StudyFolder(runs, study.study_name)
     is_owned = is_held(database.lock_of(study.study_name))
     grid = own[attributes.GRID]
+    order = list(declaration["search_space"]["parameters"])
     return StudyRecord(
         name=study.study_name,
         task=spec.name,
@@ -145,24 +146,16 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         folder=folder.path,
         declaration=declaration,
         facts=own.get(attributes.FACTS, {}),
-        trials=trial_records(study, folder, is_owned=is_owned),
+        trials=tuple(
+            _trial_of(trial, folder, order, is_owned=is_owned)
+            for trial in study.get_trials(deepcopy=False)
+        ),
         readings=read_ledger(folder.path),
         elapsed_s=own.get(attributes.ELAPSED_S, 0.0),
         total=own[attributes.TOTAL],
         is_owned=is_owned,
         final_line=spec.final_line,
         optuna_study=study,
-    )
-
-
-def trial_records(
-    study: optuna.Study, folder: StudyFolder, *, is_owned: bool
-) -> tuple[TrialRecord, ...]:
-    """The trials of a study of ours, by number; `is_owned`: a living driver owns it."""
-    order = list(study.user_attrs[attributes.DECLARATION]["search_space"]["parameters"])
-    return tuple(
-        _trial_of(trial, folder, order, is_owned=is_owned)
-        for trial in study.get_trials(deepcopy=False)
     )
 
 
