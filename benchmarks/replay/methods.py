@@ -1,0 +1,83 @@
+"""The methods that can be replayed, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+
+from benchmarks.replay.world import Searcher
+from core.settings import derive_seed
+from core.task import Grid
+from hpo.declarations import PrunerSettings, SamplerSettings
+from hpo.declarations.study import (
+    HyperbandSettings,
+    MedianSettings,
+    NoPrunerSettings,
+    RandomSettings,
+    SuccessiveHalvingSettings,
+    TpeSettings,
+)
+from hpo.pruners import build_pruner
+from hpo.samplers import build_sampler
+from hpo.schedulers import Points, Scheduler
+from hpo.schedulers.plain import PlainScheduler
+from hpo.schedulers.promote import PromoteScheduler
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What a method may know when it is built."""
+
+    grid: Grid
+    points: Points
+    seed: int
+    direction: StudyDirection = StudyDirection.MAXIMIZE
+
+
+MakeSearcher = Callable[[Arena], Searcher]
+
+
+def _searcher(
+    arena: Arena,
+    scheduler: Scheduler,
+    sampler: SamplerSettings,
+    pruner: PrunerSettings | None = None,
+) -> Searcher:
+    def sampler_of(number: int) -> BaseSampler:
+        return build_sampler(sampler, seed=arena.seed, number=number, conditional=False)
+
+    return Searcher(scheduler, sampler_of, build_pruner(pruner or NoPrunerSettings(), arena.grid))
+
+
+def _plain(sampler: SamplerSettings, pruner: PrunerSettings | None = None) -> MakeSearcher:
+    return lambda arena: _searcher(arena, PlainScheduler(), sampler, pruner)
+
+
+def _promote(arena: Arena) -> Searcher:
+    scheduler = PromoteScheduler(arena.grid, arena.direction)
+    return _searcher(arena, scheduler, RandomSettings())
+
+
+def _gp(arena: Arena) -> Searcher:
+    def sampler_of(number: int) -> BaseSampler:
+        from optuna.samplers import GPSampler
+
+        return GPSampler(seed=derive_seed(arena.seed, "sampler", number))
+
+    return Searcher(PlainScheduler(), sampler_of, build_pruner(NoPrunerSettings(), arena.grid))
+
+
+METHODS: dict[str, MakeSearcher] = {
+    "random": _plain(RandomSettings()),
+    "tpe": _plain(TpeSettings()),
+    "tpe-median": _plain(TpeSettings(), MedianSettings()),
+    "tpe-hyperband": _plain(TpeSettings(), HyperbandSettings()),
+    "tpe-sh2": _plain(TpeSettings(), SuccessiveHalvingSettings(reduction_factor=2)),
+    "tpe-sh4": _plain(TpeSettings(), SuccessiveHalvingSettings(reduction_factor=4)),
+    "promote": _promote,
+    "gp": _gp,
+}
+"""A method's searcher is built anew for each run; another scheduler is one more line."""
