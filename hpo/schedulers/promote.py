@@ -7,7 +7,7 @@ paper never ends, something is brought to the end of its curve before the study'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import optuna
 from optuna.study import StudyDirection
@@ -25,9 +25,9 @@ class PromoteScheduler:
     """Pauses a trial at each rung unless it is among the best 1/reduction_factor there.
 
     A free slot promotes the best paused trial of the highest rung that has one to promote, else
-    takes a new trial. When the study's trials are used up, what is not promotable stays paused.
-    Whatever the rungs say, the leader is finished when nothing else would bring a trial to its
-    end: when the trials are used up, or when the time is nearly so.
+    takes a new trial. When the study's trials are used up, what is not promotable stays paused,
+    unless a time limit leaves time to finish it. Whatever the rungs say, the leader goes on to its
+    end if nothing is complete when the trials are used up, or the time nearly so.
     """
 
     def __init__(
@@ -46,21 +46,25 @@ class PromoteScheduler:
         self._reduction_factor = reduction_factor
 
     def choose(self, standing: Standing) -> Choice | None:
-        """Promotes, else proposes."""
+        """Promotes, else proposes, else spends what time is left on the best that are paused."""
         if self._is_to_finish(standing):
-            leader = self._leader(standing)
-            if leader is not None and leader in standing.paused:
+            leader = self._best(standing, {*standing.running, *standing.paused})
+            if leader in standing.paused:
                 return Thaw(leader)
         for rung in reversed(self.rungs):
             for number in self._promotable(rung, standing.trials):
-                # A trial paused elsewhere, say by a scheduler that the study had before, is
-                # promoted from the last rung that it has reached.
                 if number in standing.paused and self._rung_of(standing.paused[number]) == rung:
                     return Thaw(number)
-        unplaced = [n for n, step in standing.paused.items() if self._rung_of(step) is None]
-        if unplaced:
-            return Thaw(min(unplaced))
-        return Propose() if self._has_more(standing) else None
+        early = [number for number, at in standing.paused.items() if self._rung_of(at) == 0]
+        if early:  # another scheduler, which the study had before, paused them
+            return Thaw(min(early))
+        if self._has_more(standing):
+            return Propose()
+        if standing.paused and standing.time_left_s is not None:
+            best = self._best(standing, standing.paused.keys())
+            if standing.costs.to_go(best, self._end) <= standing.time_left_s:
+                return Thaw(best)
+        return None
 
     def judge(self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing) -> Verdict:
         """PAUSE at a rung, CONTINUE between rungs and for what is promotable."""
@@ -68,8 +72,9 @@ class PromoteScheduler:
             return Verdict.CONTINUE
         if trial.number in self._promotable(evaluation.step, standing.trials):
             return Verdict.CONTINUE
-        if self._is_to_finish(standing) and trial.number == self._leader(standing):
-            return Verdict.CONTINUE
+        if self._is_to_finish(standing):
+            leader = self._best(standing, {*standing.running, *standing.paused})
+            return Verdict.CONTINUE if trial.number == leader else Verdict.PAUSE
         return Verdict.PAUSE
 
     def _promotable(self, rung: int, trials: Sequence[FrozenTrial]) -> list[int]:
@@ -88,33 +93,29 @@ class PromoteScheduler:
 
     def _is_to_finish(self, standing: Standing) -> bool:
         """Whether nothing is complete and it is time that something were."""
-        leader = self._leader(standing)
-        if leader is None or any(one.state == TrialState.COMPLETE for one in standing.trials):
+        unfinished = {*standing.running, *standing.paused}
+        if not unfinished or any(one.state == TrialState.COMPLETE for one in standing.trials):
             return False
         if not self._has_more(standing):
             return True
         if standing.time_left_s is None:
             return False
-        return standing.time_left_s < _FINISH_EARLY * standing.costs.to_go(leader, self._end)
+        cost = standing.costs.to_go(self._best(standing, unfinished), self._end)
+        return standing.time_left_s < _FINISH_EARLY * cost
 
-    def _leader(self, standing: Standing) -> int | None:
-        """The best at the highest rung that an unfinished trial has reached."""
-        unfinished = [
-            trial
-            for trial in standing.trials
-            if trial.number in standing.running or trial.number in standing.paused
-        ]
-        for rung in reversed(self.rungs):
-            reached = [one for one in unfinished if rung in one.intermediate_values]
-            if reached:
-                return min(
-                    reached,
-                    key=lambda one: (-self._sign * one.intermediate_values[rung], one.number),
-                ).number
-        return None
+    def _best(self, standing: Standing, among: Collection[int]) -> int:
+        """The best at the highest rung that one of the trials `among` has reached."""
 
-    def _rung_of(self, step: int) -> int | None:
-        return max((rung for rung in self.rungs if rung <= step), default=None)
+        def place(number: int) -> tuple[int, float, int]:
+            curve = standing.trials[number].intermediate_values
+            rung = max((rung for rung in self.rungs if rung in curve), default=None)
+            return (0, 0.0, -number) if rung is None else (rung, self._sign * curve[rung], -number)
+
+        return max(among, key=place)
+
+    def _rung_of(self, step: int) -> int:
+        """The last rung up to a step; 0 before the first."""
+        return max((rung for rung in self.rungs if rung <= step), default=0)
 
 
 def _value_at(trial: FrozenTrial, rung: int) -> float | None:
