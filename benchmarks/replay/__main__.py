@@ -73,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
 def _replay_all(arguments: argparse.Namespace) -> None:
     methods = _methods_in(arguments.methods)
     tables = load_tables(arguments.tables)
+    for method in methods:  # whether what it needs is installed
+        METHODS[method](Arena(tables[0].grid, tables[0], 0))
     check_writable(arguments.out)
     jobs = [
         Job(table, method, arguments.signal, arguments.workers, seed)
@@ -103,7 +105,8 @@ def _counted(results: Iterable[Result], total: int) -> list[Result]:
 
 def _be_quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # nobody at a command line can mend a library's warning
 
 
 def _methods_in(text: str) -> list[str]:

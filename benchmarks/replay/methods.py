@@ -70,6 +70,17 @@ def _gp(arena: Arena) -> Searcher:
     return Searcher(PlainScheduler(), sampler_of, build_pruner(NoPrunerSettings(), arena.grid))
 
 
+def _syne_tune(name: str) -> MakeSearcher:
+    def make(arena: Arena) -> Searcher:
+        from benchmarks.replay.syne import SyneTuneScheduler
+
+        space = arena.points.distributions
+        scheduler = SyneTuneScheduler(name, arena.grid, space, arena.seed)
+        return _searcher(arena, scheduler, RandomSettings())
+
+    return make
+
+
 METHODS: dict[str, MakeSearcher] = {
     "random": _plain(RandomSettings()),
     "tpe": _plain(TpeSettings()),
@@ -79,5 +90,7 @@ METHODS: dict[str, MakeSearcher] = {
     "tpe-sh4": _plain(TpeSettings(), SuccessiveHalvingSettings(reduction_factor=4)),
     "promote": _promote,
     "gp": _gp,
+    "syne-asha": _syne_tune("ASHA"),
+    "syne-bohb": _syne_tune("BOHB"),
 }
 """A method's searcher is built anew for each run; another scheduler is one more line."""

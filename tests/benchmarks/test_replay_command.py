@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,8 @@ def test_the_rows(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_same_seed_gives_the_same_rows_but_for_the_cpu(
     method: str, signal: str, folder: Path, tmp_path: Path
 ) -> None:
+    if method.startswith("syne-"):
+        pytest.importorskip("syne_tune")
     first, second = (
         [
             {key: value for key, value in row.items() if key != "decision_cpu_s"}
@@ -132,6 +135,22 @@ def test_a_mistake_is_one_line(
     assert complaint.startswith("replay: ")
     assert message in complaint
     assert complaint.count("\n") == 1
+
+
+def test_a_method_whose_package_is_missing_is_told(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "syne_tune.optimizer", None)
+    out = tmp_path / "a.csv"
+    assert main(["--tables", str(folder), "--methods", "syne-bohb", "--out", str(out)]) == 2
+    complaint = capsys.readouterr().err
+    assert "Syne Tune's BOHB needs the package syne_tune" in complaint
+    assert "pip install -e '.[replay]'" in complaint
+    assert complaint.count("\n") == 1
+    assert not out.exists()
 
 
 def test_a_mistake_leaves_an_earlier_result(folder: Path, tmp_path: Path) -> None:
