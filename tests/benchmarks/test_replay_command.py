@@ -85,6 +85,17 @@ def test_the_same_seed_gives_the_same_rows_but_for_the_cpu(
     assert first == second
 
 
+@pytest.mark.parametrize("method", ["tpe-median", "tpe-hyperband", "tpe-sh2", "tpe-sh4"])
+def test_stock_pruners_stop_without_waiting_for_trust(method: str, tmp_path: Path) -> None:
+    """Ranks predict nothing yet when the first trials are stopped."""
+    space = {"x": list(range(60)), "kind": ["a"]}
+    falling = [config(x, [60.0 - x + step for step in range(9)]) for x in range(60)]
+    write_table(tmp_path / "long.json", [one | {"ppl": [1.0] * 9} for one in falling], space)
+    rows = _run(tmp_path, tmp_path / "a.csv", f"random,{method}", "--workers", "1")
+    started = [int(row["trials_started"]) for row in rows if row["budget"] == "20"]
+    assert min(started[2:]) > max(started[:2])
+
+
 @pytest.mark.slow
 def test_processes_change_nothing(folder: Path, tmp_path: Path) -> None:
     alone = _run(folder, tmp_path / "a.csv", "random,promote")
