@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.task import Grid, Metric
 
@@ -48,15 +48,75 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class TestScore:
+    """What one run scored on the sealed test set."""
+
+    __test__: ClassVar[bool] = False
+    """Not a test, for pytest, which collects what begins with Test."""
+
+    trial: int
+    seed: int | None
+    """The fresh seed of a repeat, from 1; `None`: the run of the search."""
+    value: float
+    validation: float | None
+    """The same run's validation score; `None` where an old ledger does not tell it."""
+
+
+@dataclass(frozen=True)
 class TestReading:
-    """One opening of the sealed test set."""
+    """One opening of the sealed test set, for all finalists at once."""
+
+    __test__: ClassVar[bool] = False
 
     when: str
     """UTC, ISO 8601."""
-    trial: int
-    value: float
+    selected: int
+    """The trial whose configuration was chosen on validation, before anything was read."""
+    runs: tuple[TestScore, ...]
+    """In the order in which they were scored; at least one."""
     signature: str
     data_digest: str
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A configuration that was run again on fresh seeds."""
+
+    trial: int
+    """The trial of the search that drew it."""
+    values: tuple[float, ...]
+    """Validation score of each repeat; the metric's floor for one that diverged or collapsed."""
+    mean: float
+    half_width: float | None
+    """Of the mean's 95 percent interval; `None` with a single repeat."""
+    ties_with_best: bool
+    """Whether nothing tells it from the selected one, which ties with itself."""
+    seeds: tuple[int, ...]
+    """The fresh seed of each value, from 1."""
+    before: tuple[float | None, ...]
+    """The score as the last stage began, of each repeat; `None` where it was not reached."""
+    p_value: float | None = None
+    """Paired bootstrap over sentences against the selected one; `None` where nobody compared."""
+    is_dropped: bool = False
+    """Clearly behind, and so not repeated on all seeds."""
+    is_finalist: bool = True
+    """Among the best of the search; else the start configuration, there to be compared with."""
+
+
+@dataclass(frozen=True)
+class FinalsRecord:
+    """How the finalists did on fresh seeds."""
+
+    entrants: tuple[Entrant, ...]
+    """Those with at least one repeat, in the order of the search's ranking."""
+    selected: int
+    """Trial of the finalist with the best mean among those repeated most often."""
+    top: int
+    """Finalists asked for."""
+    seeds: int
+    """Fresh seeds asked for."""
+    start: int | None = None
+    """Trial of the start configuration; `None` where it was not repeated."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +143,8 @@ class StudyRecord:
     final_line: str
     """Such as `FINAL_TEST_BLEU`."""
     optuna_study: optuna.Study
+    finals: FinalsRecord | None = None
+    """`None` before the first repeat has ended, and where the study declares none."""
 
     @property
     def best(self) -> TrialRecord | None:
