@@ -318,5 +318,8 @@ class TaskSpec:
     """(groups, protocol) -> about how many weights the model has, to estimate its room on disk."""
     effort: Callable[[Mapping[str, Any], Any], Effort] | None = None
     """(groups, protocol) -> what the parts of a run take, to foretell their seconds."""
+    compare: Callable[[Path, Path], float | None] | None = None
+    """(folder of one run, folder of another) -> p-value of their validation scores' difference,
+    were it only by which examples the set happens to hold; None where a folder lacks the texts."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

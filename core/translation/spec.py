@@ -62,6 +62,12 @@ def _build(config: RunConfig, placement: Placement, cache: Path) -> Task:
     return TranslationTask(config, placement, cache)
 
 
+def _compare(folder: Path, other: Path) -> float | None:
+    from core.translation.comparison import compare
+
+    return compare(folder, other)
+
+
 SPEC = TaskSpec(
     name="translation",
     metric=BLEU,
@@ -76,5 +82,6 @@ SPEC = TaskSpec(
     sources=("pocket", "hub"),
     count_weights=_count_weights,
     effort=_effort,
+    compare=_compare,
     final_line="FINAL_TEST_BLEU",
 )
