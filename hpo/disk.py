@@ -56,10 +56,18 @@ def tidy(
         doomed = [place / CHECKPOINT] + ([place / WEIGHTS] if trial.number not in kept else [])
         for path in doomed:
             if path.is_dir():
-                freed += size_of(path)
+                freed += remove(path)
                 folders += 1
-                shutil.rmtree(path)
     return folders, freed
+
+
+def remove(folder: Path) -> int:
+    """Deletes a folder, if it is there; returns the bytes that freed."""
+    if not folder.is_dir():
+        return 0
+    freed = size_of(folder)
+    shutil.rmtree(folder)
+    return freed
 
 
 def size_of(folder: Path) -> int:

@@ -61,11 +61,53 @@ class TrialEnded:
 
 
 @dataclass(frozen=True)
+class RepeatStarted:
+    """A configuration of the finals begins, or goes on, on a fresh seed."""
+
+    number: int
+    """The trial that drew it."""
+    seed: int
+    """From 1."""
+    slot: int
+    attempt: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class RepeatProgressed:
+    number: int
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class RepeatEnded:
+    number: int
+    seed: int
+    outcome: str
+    """`complete`, `diverged`, `collapsed`, `failed` or `interrupted`."""
+    value: float | None
+    """What it counts with; `None` where it does not count."""
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Note:
     """One line for people: data counts, a retry, a changed sampler."""
 
     text: str
 
 
-Event = StudyStarted | TrialStarted | TrialProgressed | TrialEvaluated | TrialEnded | Note
+Event = (
+    StudyStarted
+    | TrialStarted
+    | TrialProgressed
+    | TrialEvaluated
+    | TrialEnded
+    | RepeatStarted
+    | RepeatProgressed
+    | RepeatEnded
+    | Note
+)
 Observe = Callable[[Event], None]

@@ -48,6 +48,14 @@ class StudyFolder:
     def trial(self, number: int) -> Path:
         return self.trials / f"{number:04d}"
 
+    @property
+    def finals(self) -> Path:
+        return self.path / "finals"
+
+    def repeat(self, number: int, seed: int) -> Path:
+        """Of the trial's configuration on a fresh seed, counted from 1."""
+        return self.finals / f"trial{number:04d}" / f"seed{seed}"
+
 
 def make_private(folder: Path) -> Path:
     """Creates `folder`, and what is missing above it, readable by its owner only; returns it.

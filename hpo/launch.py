@@ -1,4 +1,4 @@
-"""Runs a study from its declaration to its result: owner, storage, data, driver, test reading."""
+"""Runs a study from its declaration to its result: owner, storage, data, driver, finals, test."""
 
 from __future__ import annotations
 
@@ -9,20 +9,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+from optuna.trial import TrialState
 
 from core.errors import SettingsError
-from core.task import Facts, Scores
+from core.settings import RunConfig
+from core.task import Facts
 from hpo import attributes, trials
 from hpo.clock import Deadline, StudyClock
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
-from hpo.disk import WEIGHTS, check_room, estimate_bytes, telling_of_room
+from hpo.disk import check_room, estimate_bytes, telling_of_room
 from hpo.driver import Driver, Stop
 from hpo.events import Note, Observe
 from hpo.experience import gather
+from hpo.finals.repeats import Finals, realised_of
+from hpo.finals.test_set import (
+    TestSetReader,
+    begin_opening,
+    candidates,
+    selected_of,
+    tidy_repeats,
+)
 from hpo.folders import StudyFolder
 from hpo.forecast import Forecast
-from hpo.ledger import read_ledger, read_test_set
+from hpo.ledger import Opening, Run, read_ledger
 from hpo.lock import own
 from hpo.opening import open_study, settle_facts
 from hpo.pruners import build_pruner
@@ -33,7 +43,7 @@ from hpo.roster import Roster, mend_folders
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
-from hpo.slots import Slot, WorkerError, WorkerMistakeError
+from hpo.slots import Slot
 from hpo.storage import close, locate, open_for_driver, telling
 from hpo.workers.local import local_slots
 
@@ -137,9 +147,10 @@ class _Run:
     reading: TestReading | None = None
     failure: str | None = None
     _facts: Facts | None = field(default=None, init=False)
+    _finals: Finals | None = field(default=None, init=False)
 
     def do(self, make_slots: MakeSlots, scheduler: Scheduler) -> None:
-        """Finishes the trials, then reads the test set if that is still to be done."""
+        """Finishes the trials, repeats the best, and reads the test set if that is to be done."""
         with ExitStack() as stack:
             slots = make_slots(self.options.jobs, self.folder.cache)
             for slot in slots:
@@ -147,7 +158,9 @@ class _Run:
             if not self._is_finished:
                 self._drive(slots, scheduler)
             if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
-                self._read_test_set(slots[0])
+                self._hold_finals(slots)
+            if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
+                self._read_test_set(slots)
 
     @property
     def _is_finished(self) -> bool:
@@ -162,7 +175,9 @@ class _Run:
         check_room(
             self.folder.path,
             estimate_bytes(
-                _most_weights(self.study), jobs=len(slots), keep=self.study.storage.keep
+                _most_weights(self.study),
+                jobs=len(slots),
+                keep=self.study.storage.keep + self.study.finals.top * self.study.finals.seeds,
             ),
         )
         pruner = build_pruner(self.study.pruner, self.study.grid)
@@ -209,46 +224,81 @@ class _Run:
             self._facts = facts
         return self._facts
 
-    def _read_test_set(self, slot: Slot) -> None:
-        """Reads the test set for the best trial, unless an earlier reading stands."""
-        best = trials.best(self.optuna_study)
+    def _hold_finals(self, slots: Sequence[Slot]) -> None:
+        """Repeats the finalists on fresh seeds, as far as there is time."""
+        self._finals = Finals(
+            self.study,
+            self.optuna_study,
+            self.folder,
+            observe=self.observe,
+            may_start=lambda _: self.stop is not Stop.TIME,
+        )
+        if self._finals.is_done:
+            return
+        if not self._finals.run(slots, self._prepare()):
+            self.stop = Stop.INTERRUPTED
+        elif self.stop is None:
+            self.stop = Stop.FINISHED
+
+    def _read_test_set(self, slots: Sequence[Slot]) -> None:
+        """Reads the test set for all finalists, unless an earlier opening stands."""
+        assert self._finals is not None
+        metric, standings = self.study.spec.metric, self._finals.standings
+        selected = selected_of(standings, metric)
         earlier = read_ledger(self.folder.path)
-        if earlier and not self.options.again:
+        opening = Opening.under_way(self.folder.path)
+        if earlier and opening is None and not self.options.again:
             self.reading = earlier[-1]
-            if best is not None and best.number != self.reading.trial:
-                self.observe(
-                    Note(
-                        f"the test set was read for trial {self.reading.trial}; trial "
-                        f"{best.number} is the best now. Read it again with --again."
-                    )
-                )
+            self._tell_what_was_not_read(self.reading, selected)
             return
-        if best is None:
-            return
-        place = self.folder.trial(best.number)
-        if not (place / WEIGHTS).is_dir():
-            self.failure = (
-                f"the test set cannot be read: the weights of the best trial, {best.number}, are "
-                f"not in {place}"
-            )
+        if selected is None:
             return
         facts = self._prepare()
-        realised = {name: best.user_attrs[name] for name in best.user_attrs if "." in name}
-        config = build_config(self.study, realised, facts, best.number)
-
-        def score() -> Scores:
-            try:
-                return slot.score_test(config, place)
-            except WorkerError as fault:
-                self.observe(Note(f"test set: {fault.reason}; trying it again"))
-                return slot.score_test(config, place)
-
-        try:
-            self.reading = read_test_set(
-                self.folder.path, best.number, facts.digests["data"], score
+        if opening is None:
+            runs = candidates(standings, self._values(), self.folder, metric)
+            digest = facts.digests["data"]
+            opening = begin_opening(
+                self.folder.path, selected, digest, runs, metric=metric, earlier=earlier
             )
-        except (WorkerError, WorkerMistakeError) as error:
-            self.failure = f"the test set could not be read: {error}"
+        if opening is None:
+            self.failure = (
+                f"the test set cannot be read: the weights of the best trial, {selected}, are "
+                f"not in {self.folder.trial(selected)}"
+            )
+            return
+        reader = TestSetReader(
+            opening, self.folder, lambda run: self._config_of(run, facts), self.observe
+        )
+        self.reading = reader.read(slots)
+        self.failure = reader.failure
+        if reader.is_interrupted:
+            self.stop = Stop.INTERRUPTED
+        if self.reading is not None:
+            keep = self.study.storage.keep
+            tidy_repeats(self.folder, standings, self.reading, metric, keep)
+
+    def _tell_what_was_not_read(self, reading: TestReading, selected: int | None) -> None:
+        if selected is not None and selected != reading.selected:
+            self.observe(
+                Note(
+                    f"the test set was read for trial {reading.selected}; trial "
+                    f"{selected} is the best now. Read it again with --again."
+                )
+            )
+
+    def _values(self) -> dict[int, float]:
+        """Validation scores of the complete trials."""
+        complete = self.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return {one.number: one.value for one in complete if one.value is not None}
+
+    def _config_of(self, run: Run, facts: Facts) -> RunConfig:
+        """The configuration of a run of the search, or of one on a fresh seed."""
+        assert self._finals is not None
+        number, seed = run
+        if seed is not None:
+            return self._finals.config(number, seed, facts)
+        realised = realised_of(trials.frozen(self.optuna_study, number))
+        return build_config(self.study, realised, facts, number)
 
 
 def _check(options: RunOptions) -> None:

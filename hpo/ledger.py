@@ -1,20 +1,25 @@
-"""The sealed test set: every reading of it is remembered, and the next one must be asked for."""
+"""The sealed test set: every opening of it is remembered, and the next one must be asked for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from core.atomic import replace_json, replace_text
 from core.errors import UserError
 from core.task import Scores
-from hpo.records import SCHEMA_VERSION, TestReading
+from hpo.records import SCHEMA_VERSION, TestReading, TestScore
 
 _FILE = "ledger.json"
+_UNDER_WAY = "opening.json"
 _TEXTS = "test"
+
+Run = tuple[int, int | None]
+"""(trial, fresh seed, or `None` for the run of the search)."""
 
 
 class LedgerError(UserError):
@@ -22,14 +27,14 @@ class LedgerError(UserError):
 
 
 def read_ledger(folder: Path) -> tuple[TestReading, ...]:
-    """All readings of a study's test set, in order; `folder` is the study's.
+    """All openings of a study's test set, in order; `folder` is the study's.
 
     Raises: LedgerError if there is a ledger that makes no sense.
     """
     path = folder / _FILE
     try:
         readings = json.loads(path.read_text(encoding="utf-8"))["readings"]
-        return tuple(TestReading(**reading) for reading in readings)
+        return tuple(_reading_of(reading) for reading in readings)
     except FileNotFoundError:
         return ()
     except (ValueError, KeyError, TypeError) as error:
@@ -40,26 +45,146 @@ def read_ledger(folder: Path) -> tuple[TestReading, ...]:
         ) from None
 
 
-def read_test_set(
-    folder: Path, trial: int, data_digest: str, score: Callable[[], Scores]
-) -> TestReading:
-    """Scores trial `trial` on the test set, and enters the reading in the ledger of `folder`.
+class Opening:
+    """One opening of the test set, which reads all of its runs and then is one entry.
 
-    Whether the seal may be broken is the caller's to know: see `read_ledger`.
+    What it has scored is on disk before the next score is begun, so that an opening that was cut
+    short goes on without reading anything twice. Whether the seal may be broken is the caller's to
+    know: see `read_ledger`.
     """
-    earlier = read_ledger(folder)
-    scores = score()
-    reading = TestReading(
-        when=datetime.now(UTC).isoformat("T", "seconds"),
-        trial=trial,
-        value=scores.value,
-        signature=scores.signature,
-        data_digest=data_digest,
-    )
-    if scores.texts:
-        (folder / _TEXTS).mkdir(exist_ok=True)
+
+    def __init__(self, folder: Path, stored: dict[str, Any]) -> None:
+        self._folder = folder
+        self._begun: str = stored["begun"]
+        self._selected: int = stored["selected"]
+        self._data_digest: str = stored["data_digest"]
+        self._signature: str = stored["signature"]
+        self._left: dict[Run, float | None] = {
+            (trial, seed): validation for trial, seed, validation in stored["left"]
+        }
+        self._scored = [TestScore(**one) for one in stored["scored"]]
+
+    @classmethod
+    def begin(
+        cls,
+        folder: Path,
+        selected: int,
+        data_digest: str,
+        runs: Sequence[tuple[int, int | None, float | None]],
+        *,
+        known: Sequence[TestScore] = (),
+        signature: str = "",
+    ) -> Opening:
+        """A new opening, for `runs` as (trial, seed, validation score) in the order to read them.
+
+        `known` are scores that enter without reading, and `signature` is theirs.
+        """
+        stored = {
+            "begun": datetime.now(UTC).isoformat("T", "seconds"),
+            "selected": selected,
+            "data_digest": data_digest,
+            "signature": signature,
+            "left": [list(run) for run in runs],
+            "scored": [asdict(one) for one in known],
+        }
+        opening = cls(folder, stored)
+        opening._write()
+        return opening
+
+    @classmethod
+    def under_way(cls, folder: Path) -> Opening | None:
+        """The opening that an earlier run of the study began and did not end.
+
+        None without one, nor where it has read nothing yet: it is begun afresh then.
+        Raises: LedgerError if it cannot be read.
+        """
+        path = folder / _UNDER_WAY
+        try:
+            opening = cls(folder, json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerError(
+                f"the record of an opening of the test set is damaged ({error})",
+                where=str(path),
+                way_out="Delete it and run again; some runs may then be read a second time.",
+            ) from None
+        entered = opening._is_entered
+        if entered or not opening._scored:
+            path.unlink()
+            return None
+        return opening
+
+    @property
+    def left(self) -> tuple[Run, ...]:
+        """The runs still to be read, in order."""
+        return tuple(self._left)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether there is anything to enter."""
+        return bool(self._scored)
+
+    def enter(self, run: Run, scores: Scores) -> None:
+        """Keeps the score of a run, and its texts."""
+        trial, seed = run
+        self._scored.append(TestScore(trial, seed, scores.value, self._left.pop(run)))
+        self._signature = self._signature or scores.signature
+        if scores.texts:
+            (self._folder / _TEXTS).mkdir(exist_ok=True)
+        stem = f"trial{trial:04d}" + ("" if seed is None else f".seed{seed}")
         for name, text in scores.texts.items():
-            replace_text(folder / _TEXTS / f"trial{trial:04d}.{name}", text)
-    entries = [asdict(one) for one in (*earlier, reading)]
-    replace_json(folder / _FILE, {"schema_version": SCHEMA_VERSION, "readings": entries})
-    return reading
+            replace_text(self._folder / _TEXTS / f"{stem}.{name}", text)
+        self._write()
+
+    def leave_out(self, run: Run) -> None:
+        """Gives up a run that cannot be scored."""
+        del self._left[run]
+        self._write()
+
+    def close(self) -> TestReading:
+        """Enters all that was read in the ledger, as one entry."""
+        assert self._scored
+        assert not self._left
+        reading = self._reading()
+        entries = [asdict(one) for one in (*read_ledger(self._folder), reading)]
+        replace_json(self._folder / _FILE, {"schema_version": SCHEMA_VERSION, "readings": entries})
+        (self._folder / _UNDER_WAY).unlink()
+        return reading
+
+    @property
+    def _is_entered(self) -> bool:
+        """Whether a kill came between the entry and the end of the opening."""
+        earlier = read_ledger(self._folder)
+        return bool(earlier) and not self._left and earlier[-1] == self._reading()
+
+    def _reading(self) -> TestReading:
+        return TestReading(
+            when=self._begun,
+            selected=self._selected,
+            runs=tuple(self._scored),
+            signature=self._signature,
+            data_digest=self._data_digest,
+        )
+
+    def _write(self) -> None:
+        stored = {
+            "schema_version": SCHEMA_VERSION,
+            "begun": self._begun,
+            "selected": self._selected,
+            "data_digest": self._data_digest,
+            "signature": self._signature,
+            "left": [[*run, validation] for run, validation in self._left.items()],
+            "scored": [asdict(one) for one in self._scored],
+        }
+        replace_json(self._folder / _UNDER_WAY, stored)
+
+
+def _reading_of(stored: dict[str, Any]) -> TestReading:
+    """An entry; before there were finals, one had the best trial's score and nothing else."""
+    if "runs" in stored:
+        reading = TestReading(**stored)
+        return replace(reading, runs=tuple(TestScore(**one) for one in stored["runs"]))
+    trial, value = stored["trial"], stored["value"]
+    run = TestScore(trial, None, value, None)
+    return TestReading(stored["when"], trial, (run,), stored["signature"], stored["data_digest"])

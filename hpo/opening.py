@@ -19,7 +19,7 @@ from hpo.folders import StudyFolder, make_private, write_json
 from hpo.identity import Change, StudyConflictError, differences, refuse_changes
 from hpo.records import SCHEMA_VERSION
 
-_MAY_CHANGE = ("sampler", "pruner", "scheduler", "storage", "enqueue")
+_MAY_CHANGE = ("sampler", "pruner", "scheduler", "storage", "finals", "enqueue")
 """Sections of a declaration that may change while a study goes on; it is recorded."""
 _ANEW = "Or run the declaration as a new study with --name NEW."
 

@@ -12,8 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpo.analysis.finals import (
+    finals_rows,
+    finals_sentences,
+    interval_text,
+    leader_of,
+    run_name,
+)
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
 from hpo.declarations.files import label
+from hpo.finals.headline import headline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,7 +74,7 @@ def short_parameters(parameters: Mapping[str, Any]) -> str:
 
 
 def study_result(record: StudyRecord) -> list[RenderableType]:
-    """What a study came to: best configuration, its score and gain, the last test reading."""
+    """What a study came to: best configuration, score and gain, finals, the last test reading."""
     best = record.best
     if best is None:
         return [Text("No trial is complete.")]
@@ -74,7 +82,8 @@ def study_result(record: StudyRecord) -> list[RenderableType]:
     return [
         _best_table(record, best),
         Text(_verdict(record, best)),
-        *(_final_lines(record, best, reading) if reading else ()),
+        *(_finals_part(record)),
+        *(_final_lines(record, reading) if reading else ()),
     ]
 
 
@@ -91,14 +100,15 @@ def standing(record: StudyRecord) -> Text:
 
 
 def _best_table(record: StudyRecord, best: TrialRecord) -> Table:
-    """The best configuration, and beside it the start configuration where that is another."""
-    start = record.start
-    others = [start] if start is not None and start.number != best.number else []
-    table = _table(
-        "best configuration",
-        f"trial {best.number}",
-        *(f"start, trial {other.number}" for other in others),
-    )
+    """The best configuration; beside it what the finals selected and the start, where others."""
+    others: list[TrialRecord] = []
+    heads: list[str] = []
+    selected = next((one for one in record.trials if one.number == leader_of(record)), None)
+    for what, other in (("selected", selected), ("start", record.start)):
+        if other is not None and other.number != best.number and other not in others:
+            others.append(other)
+            heads.append(f"{what}, trial {other.number}")
+    table = _table("best configuration", f"trial {best.number}", *heads)
     for name, value in best.parameters.items():
         before = (value_text(other.parameters.get(name)) for other in others)
         _add_row(table, name, value_text(value), *before)
@@ -119,12 +129,33 @@ def _verdict(record: StudyRecord, best: TrialRecord) -> str:
     return f"{line}, {gain} better than the start configuration ({scores.number(start.value)})"
 
 
-def _final_lines(record: StudyRecord, best: TrialRecord, reading: TestReading) -> list[Text]:
-    """The test score on a line of its own, and whose it is where another trial leads by now."""
-    line = Text(f"{record.final_line} = {reading.value:.2f} ({visible(reading.signature)})")
-    if reading.trial == best.number:
-        return [line]
-    return [line, Text(f"That is trial {reading.trial}'s, read when it was the best.")]
+def _finals_part(record: StudyRecord) -> list[RenderableType]:
+    """The table of finalists, and what it says; nothing without finals."""
+    rows, scores = finals_rows(record), ScoreFormat.of(record)
+    if not rows:
+        return []
+    table = _table("finals", scores.metric.name, "seeds", "")
+    _flush_right(table, 1, 2)
+    for row in rows:
+        style = "bold" if row.is_selected else ""
+        told = (interval_text(row.score, scores), row.score.n, ", ".join(row.notes))
+        _add_row(table, row.name, *told, style=style)
+    return [table, *(Text(visible(said)) for said in finals_sentences(record, scores))]
+
+
+def _final_lines(record: StudyRecord, reading: TestReading) -> list[Text]:
+    """The test scores on lines of their own, and whose they are."""
+    told = headline(reading, record.metric)
+    lines = [Text(visible(line)) for line in told.lines(record.final_line)]
+    is_old = reading.selected != leader_of(record)
+    if len(reading.runs) > 1:
+        whose = f"The best of {len(reading.runs)} runs is {run_name(told.final)}"
+        if is_old:
+            whose += f"; they were read when trial {reading.selected} was the best"
+        lines.append(Text(f"{whose}."))
+    elif is_old:
+        lines.append(Text(f"That is trial {reading.selected}'s, read when it was the best."))
+    return lines
 
 
 def study_page(record: StudyRecord) -> list[RenderableType]:

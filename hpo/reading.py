@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from core.errors import UserError
 from core.registry import find_task
 from core.task import Grid, Metric
 from hpo import attributes, trials
+from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger
 from hpo.lock import is_held
@@ -138,7 +139,8 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     is_owned = is_held(database.lock_of(study.study_name))
     grid = own[attributes.GRID]
     order = list(declaration["search_space"]["parameters"])
-    return StudyRecord(
+    standings = read_standings(folder.finals)
+    record = StudyRecord(
         name=study.study_name,
         task=spec.name,
         metric=spec.metric,
@@ -157,6 +159,11 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         final_line=spec.final_line,
         optuna_study=study,
     )
+    if standings is None:
+        return record
+    start = record.start
+    finals = standings.summary(spec.metric, None if start is None else start.number)
+    return replace(record, finals=finals)
 
 
 def _trial_of(

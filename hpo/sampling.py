@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from hpo.declarations.assembly import build_config
+from hpo.declarations.assembly import build_config, build_repeat
 from hpo.declarations.parameters import (
     CategoricalParameter,
     FloatParameter,
@@ -29,6 +29,7 @@ from hpo.declarations.space import SearchSpace
 __all__ = [
     "SpacePoints",
     "build_config",
+    "build_repeat",
     "displayed_name",
     "distributions",
     "drawn_values",

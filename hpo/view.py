@@ -18,6 +18,9 @@ from hpo.analysis.formats import MISSING, ScoreFormat, duration
 from hpo.events import (
     Event,
     Note,
+    RepeatEnded,
+    RepeatProgressed,
+    RepeatStarted,
     StudyStarted,
     TrialEnded,
     TrialEvaluated,
@@ -53,20 +56,34 @@ class PlainView:
 
 def plain_line(event: Event, scores: ScoreFormat) -> str | None:
     """The event in one line; `None` for what a log is better without."""
+    line = None
     match event:
         case StudyStarted():
-            return _started_line(event)
+            line = _started_line(event)
         case TrialStarted():
             again = f" again, attempt {event.attempt}" if event.attempt > 1 else ""
-            return f"trial {event.number} started{again}: {short_parameters(event.parameters)}"
+            line = f"trial {event.number} started{again}: {short_parameters(event.parameters)}"
         case TrialEvaluated(number, evaluation) if not evaluation.replayed:
             score = scores.named(evaluation.value)
-            return f"trial {number} {visible(evaluation.stage)} step {evaluation.step}: {score}"
+            line = f"trial {number} {visible(evaluation.stage)} step {evaluation.step}: {score}"
         case TrialEnded():
-            return _ended_line(event, scores)
+            line = _ended_line(event, scores)
+        case RepeatStarted(number, seed):
+            again = f" again, attempt {event.attempt}" if event.attempt > 1 else ""
+            line = f"finals: trial {number} on fresh seed {seed} started{again}"
+        case RepeatEnded():
+            line = _repeat_line(event, scores)
         case Note():
-            return visible(event.text)
-    return None
+            line = visible(event.text)
+    return line
+
+
+def _repeat_line(event: RepeatEnded, scores: ScoreFormat) -> str:
+    line = f"finals: trial {event.number} on fresh seed {event.seed} {visible(event.outcome)}"
+    if event.value is not None:
+        line += f", {scores.named(event.value)}"
+    line += f", after {duration(event.seconds)}"
+    return f"{line}: {visible(event.reason)}" if event.reason else line
 
 
 def _started_line(event: StudyStarted) -> str:
@@ -90,7 +107,9 @@ def _ended_line(event: TrialEnded, scores: ScoreFormat) -> str:
 class _Running:
     """A running trial as the board knows it."""
 
-    start: TrialStarted
+    name: str
+    """`7`, or `7 seed 2` in the finals."""
+    slot: int
     progress: Progress
     score: float | None = None
 
@@ -107,7 +126,8 @@ class Board:
     total: int = 0
     best: tuple[int, float] | None = None
     """Number and score of the best complete trial."""
-    running: dict[int, _Running] = field(default_factory=dict)
+    running: dict[tuple[int, int], _Running] = field(default_factory=dict)
+    """By number and fresh seed, which is 0 for a trial of the search."""
     recent: deque[TrialEnded] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def take(self, event: Event) -> None:
@@ -118,13 +138,21 @@ class Board:
                 self.finished, self.total = event.finished, event.total
             case TrialStarted():
                 waiting = Progress("", 0, event.total_steps, None, 0.0, note="starting")
-                self.running[event.number] = _Running(event, waiting)
-            case TrialProgressed(number, progress) if number in self.running:
-                self.running[number].progress = progress
-            case TrialEvaluated(number, evaluation) if number in self.running:
-                self.running[number].score = evaluation.value
+                self.running[event.number, 0] = _Running(str(event.number), event.slot, waiting)
+            case TrialProgressed(number, progress) if (number, 0) in self.running:
+                self.running[number, 0].progress = progress
+            case TrialEvaluated(number, evaluation) if (number, 0) in self.running:
+                self.running[number, 0].score = evaluation.value
+            case RepeatStarted(number, seed):
+                waiting = Progress("", 0, event.total_steps, None, 0.0, note="starting")
+                name = f"{number} seed {seed}"
+                self.running[number, seed] = _Running(name, event.slot, waiting)
+            case RepeatProgressed(number, seed, progress) if (number, seed) in self.running:
+                self.running[number, seed].progress = progress
+            case RepeatEnded(number, seed):
+                self.running.pop((number, seed), None)
             case TrialEnded():
-                self.running.pop(event.number, None)
+                self.running.pop((event.number, 0), None)
                 self.recent.append(event)
                 self.finished += event.outcome in ("complete", "pruned", "failed")
                 if event.is_best and event.value is not None:
@@ -155,8 +183,8 @@ def _running_table(trials: list[_Running], scores: ScoreFormat) -> Table:
         speed = now.steps_per_s
         left = duration((now.total_steps - now.step) / speed) if speed > 0 else MISSING
         cells = (
-            str(trial.start.number),
-            str(trial.start.slot),
+            trial.name,
+            str(trial.slot),
             now.stage,
             f"{now.step}/{now.total_steps}",
             MISSING if now.loss is None else f"{now.loss:.3f}",
@@ -217,7 +245,8 @@ class LiveView:
     def __call__(self, event: Event) -> None:
         with self._lock:
             self._board.take(event)
-        if isinstance(event, Note) or (isinstance(event, StudyStarted) and event.resumed):
+        goes_on = isinstance(event, StudyStarted) and event.resumed
+        if goes_on or isinstance(event, Note | RepeatEnded):
             self._notes(event)
 
     def _draw(self) -> RenderableType:

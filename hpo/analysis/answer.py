@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from hpo.analysis.finals import gain_on_fresh_seeds, leader_of, run_name
 from hpo.analysis.formats import ScoreFormat, is_finite
 from hpo.analysis.tables import text_table
 from hpo.analysis.trials import outcome_of
+from hpo.finals.headline import headline
 from hpo.records import StudyRecord, TrialRecord
 
 
@@ -56,12 +58,16 @@ def gain_sentences(record: StudyRecord, scores: ScoreFormat) -> list[str]:
     if best.value == start.value:
         return [f"The best score equals the start configuration's (trial {start.number})."]
     high, low = max(best.value, start.value), min(best.value, start.value)
-    return [
+    said = [
         f"That is {scores.difference(high, low)} {'higher' if high == best.value else 'lower'} "
         f"than the start configuration's {scores.named(start.value)} (trial {start.number}).",
-        "Each configuration was trained with one seed, so how much of the difference is noise is "
-        "not known.",
     ]
+    if gain_on_fresh_seeds(record) is None:
+        said.append(
+            "Each configuration was trained with one seed, so how much of the difference is noise "
+            "is not known."
+        )
+    return said
 
 
 def _unfinished_start(start: TrialRecord, scores: ScoreFormat) -> str:
@@ -91,9 +97,26 @@ def no_best_sentence(record: StudyRecord) -> str:
 
 
 def readings_table(record: StudyRecord) -> pd.DataFrame:
-    """One row an opening of the test set: when, trial, value, signature, data_digest."""
-    rows = [(r.when, r.trial, r.value, r.signature, r.data_digest) for r in record.readings]
-    return text_table(rows, ["when", "trial", "value", "signature", "data_digest"])
+    """One row a run that an opening of the test set read.
+
+    Columns: opening (from 1), when, run, value, validation, is_final, signature, data_digest.
+    """
+    rows = [
+        (
+            number,
+            reading.when,
+            run_name(run),
+            run.value,
+            run.validation,
+            run == headline(reading, record.metric).final,
+            reading.signature,
+            reading.data_digest,
+        )
+        for number, reading in enumerate(record.readings, start=1)
+        for run in reading.runs
+    ]
+    columns = ["opening", "when", "run", "value", "validation", "is_final", "signature"]
+    return text_table(rows, [*columns, "data_digest"])
 
 
 def reading_sentences(record: StudyRecord) -> list[str]:
@@ -108,13 +131,18 @@ def reading_sentences(record: StudyRecord) -> list[str]:
             f"The test set was read {len(record.readings)} times: whoever chooses among readings "
             "chooses on the test set."
         )
-    if record.best is not None and record.readings[-1].trial != record.best.number:
+    last, leader = record.readings[-1], leader_of(record)
+    if leader is not None and last.selected != leader:
         said.append(
-            f"The last reading is of trial {record.readings[-1].trial}; the best is now trial "
-            f"{record.best.number}."
+            f"The last reading is of trial {last.selected}; the best is now trial {leader}."
         )
     complete = sum(trial.state == "complete" for trial in record.trials)
-    if complete > 1 and len(record.readings) == 1:
+    if len(last.runs) > 1:
+        said.append(
+            f"The best of {len(last.runs)} runs on the test set flatters itself; the mean over "
+            "fresh seeds of what validation selected does not."
+        )
+    elif complete > 1 and len(record.readings) == 1:
         said.append(
             f"The validation score was the best of {complete} and can flatter the winner; the "
             "test score cannot, because nothing was chosen by it."

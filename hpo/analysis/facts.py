@@ -15,7 +15,7 @@ from hpo.analysis.formats import value_text
 from hpo.analysis.tables import text_table
 from hpo.records import SCHEMA_VERSION, StudyRecord
 
-SECTIONS = ("protocol", "data", "sampler", "pruner", "storage")
+SECTIONS = ("protocol", "data", "sampler", "pruner", "storage", "finals")
 _PACKAGES = ("optuna", "torch", "tokenizers", "sacrebleu", "numpy")
 
 

@@ -24,7 +24,8 @@ class ScoreFormat:
     @classmethod
     def of(cls, record: StudyRecord) -> Self:
         """Enough decimals for about four digits of the study's largest score."""
-        scores = [*(t.value for t in record.trials), *(r.value for r in record.readings)]
+        read = (run.value for reading in record.readings for run in reading.runs)
+        scores = [*(t.value for t in record.trials), *read]
         return cls(record.metric, decimals_for(scores))
 
     def number(self, value: float | None) -> str:

@@ -10,9 +10,11 @@ from hpo.analysis.answer import (
     readings_table,
 )
 from hpo.analysis.curves import stage_sentences
+from hpo.analysis.finals import finals_sentences, interval_text, run_name
 from hpo.analysis.formats import ScoreFormat, value_text
 from hpo.analysis.markup import Html, join, paragraphs, table, tag
 from hpo.analysis.tables import rows_of
+from hpo.finals.headline import headline
 from hpo.records import StudyRecord
 
 
@@ -39,13 +41,17 @@ def result_section(record: StudyRecord, scores: ScoreFormat) -> Html:
                 )
             )
     if record.readings:
-        reading = record.readings[-1]
-        tiles.append(
-            (f"test {record.metric.name}", scores.text(reading.value), f"trial {reading.trial}")
-        )
+        told = headline(record.readings[-1], record.metric)
+        best_run = (scores.text(told.final.value), run_name(told.final))
+        tiles.append((f"test {record.metric.name}", *best_run))
+        if told.clean is not None:
+            over = f"mean over {told.clean.n} fresh seeds"
+            tiles.append(("the same, clean", interval_text(told.clean, scores), over))
     parts: list[Html] = [
         tag("div", *(_tile(*tile) for tile in tiles), class_="tiles") if tiles else Html(""),
-        paragraphs(gain_sentences(record, scores), class_="lead"),
+        paragraphs(
+            [*gain_sentences(record, scores), *finals_sentences(record, scores)], class_="lead"
+        ),
         paragraphs(stage_sentences(record, scores)[:1]),
     ]
     if best is not None:
@@ -85,11 +91,17 @@ def _readings(record: StudyRecord, scores: ScoreFormat) -> Html:
     if not record.readings:
         return said
     rows = [
-        (_utc(row["when"]), row["trial"], scores.text(row["value"]), _signature(row["signature"]))
+        (
+            _utc(row["when"]),
+            tag("strong", row["run"]) if row["is_final"] else row["run"],
+            scores.text(row["value"]),
+            scores.text(row["validation"]),
+            _signature(row["signature"]),
+        )
         for row in rows_of(readings_table(record))
     ]
-    heads = ("read (UTC)", "trial", record.metric.name, "signature")
-    return join((table("Readings of the test set", heads, rows, numeric=(1, 2)), said))
+    heads = ("read (UTC)", "run", f"test {record.metric.name}", "validation", "signature")
+    return join((table("Readings of the test set", heads, rows, numeric=(2, 3)), said))
 
 
 def _utc(when: str) -> str:

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from hpo.analysis.command import command_again
 from hpo.analysis.curves import curves_note, curves_table, draw_curves, stage_sentences
 from hpo.analysis.facts import SECTIONS, facts_table, settings_table
-from hpo.analysis.formats import MISSING, ScoreFormat, duration, value_text
+from hpo.analysis.finals import finals_rows, interval_text
+from hpo.analysis.formats import MISSING, ScoreFormat, count, duration, value_text
 from hpo.analysis.grad_norms import (
     DEPTH,
     draw_grad_norms,
@@ -61,12 +62,36 @@ def build_sections(record: StudyRecord) -> list[Section]:
             ("importance", "Importance", _importance),
             ("gradients", "Gradients", _gradients),
         ]
+    if record.finals is not None:
+        builders.insert(1, ("finals", "Finals", _finals))
     if record.trials:
         builders.append(("trials", "Trials", _trials))
     if record.best is not None:
         builders.append(("samples", "Samples", _samples))
     builders.append(("facts", "Facts", _facts))
     return [Section(anchor, title, build(record, scores)) for anchor, title, build in builders]
+
+
+def _finals(record: StudyRecord, scores: ScoreFormat) -> Html:
+    assert record.finals is not None
+    rows = [
+        (
+            tag("strong", f"{row.name} ★") if row.is_selected else row.name,
+            interval_text(row.score, scores),
+            row.score.n,
+            ", ".join(row.notes),
+        )
+        for row in finals_rows(record)
+    ]
+    heads = ("configuration", f"validation {record.metric.name}", "seeds", "")
+    said = (
+        f"The best {record.finals.top} of the search, each run again on up to "
+        f"{count(record.finals.seeds, 'fresh seed')}, the same for all, while there was time; "
+        "one that is clearly behind is not repeated further. ± is the 95 % t-interval of the "
+        "mean. Two tie where the seeds' differences or the sentences' (paired bootstrap) cannot "
+        "tell them apart."
+    )
+    return join((table("Finalists", heads, rows, numeric=(1, 2)), tag("p", said, class_="note")))
 
 
 def _history(record: StudyRecord, scores: ScoreFormat) -> Html:

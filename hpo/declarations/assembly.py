@@ -50,6 +50,28 @@ def build_config(
 
     Trials of one structure share `structure_seed`, and so their stage A.
     """
+    return _config(study, realised, facts, ("structure",), ("trial", trial_number))
+
+
+def build_repeat(
+    study: Study, realised: Mapping[str, Any], facts: Facts, final_seed: int
+) -> RunConfig:
+    """The configuration of one repeat in the finals, on fresh seed `final_seed`, from 1.
+
+    Finalists have equal seeds on the same fresh seed, so that their differences are paired, and
+    those of one structure share stage A there.
+    """
+    fresh = ("finals", final_seed)
+    return _config(study, realised, facts, ("structure", *fresh), fresh)
+
+
+def _config(
+    study: Study,
+    realised: Mapping[str, Any],
+    facts: Facts,
+    structure_seed_of: tuple[object, ...],
+    seed_of: tuple[object, ...],
+) -> RunConfig:
     groups = {
         group: settings.model_dump(mode="json")
         for group, settings in build_groups(
@@ -63,8 +85,8 @@ def build_config(
         protocol=study.protocol.model_dump(mode="json"),
         data=study.data.model_dump(mode="json"),
         data_digest=facts.digests["data"],
-        structure_seed=derive_seed(study.seed, "structure", structure),
-        seed=derive_seed(study.seed, "trial", trial_number),
+        structure_seed=derive_seed(study.seed, *structure_seed_of, structure),
+        seed=derive_seed(study.seed, *seed_of),
     )
 
 

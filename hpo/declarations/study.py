@@ -148,6 +148,19 @@ class StorageSettings(Settings):
     """Best trials whose weights are kept; at least the one that is scored at the end."""
 
 
+class FinalsSettings(Settings):
+    """The best configurations run once more before the test set is opened."""
+
+    top: int = Field(default=3, ge=1, le=100)
+    """Finalists: the best complete trials, all of which the test set is opened for."""
+    seeds: int = Field(default=3, ge=0, le=100)
+    """Fresh seeds on which each is repeated; 0 to leave it at the runs of the search."""
+
+
+NO_FINALS = FinalsSettings(top=1, seeds=0)
+"""Of a study without the section: the best trial's own run is scored, and nothing is repeated."""
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """A declared study, checked. Made by `load_study`."""
@@ -167,6 +180,7 @@ class Study:
     pruner: PrunerSettings
     scheduler: SchedulerSettings
     storage: StorageSettings
+    finals: FinalsSettings
     enqueue: tuple[Mapping[str, Any], ...]
     """Points to try first, in realised values under core's names."""
     path: Path
@@ -213,6 +227,7 @@ class Study:
             "pruner": self.pruner.model_dump(mode="json"),
             "scheduler": self.scheduler.model_dump(mode="json"),
             "storage": self.storage.model_dump(mode="json"),
+            "finals": self.finals.model_dump(mode="json"),
             "enqueue": [dict(point) for point in self.enqueue],
             "path": str(self.path.absolute()),
         }

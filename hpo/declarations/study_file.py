@@ -30,10 +30,12 @@ from hpo.declarations.space import SearchSpace
 from hpo.declarations.space_file import flatten, read_space, task_named
 from hpo.declarations.study import (
     DEFAULT_NAMES,
+    NO_FINALS,
     PRUNERS,
     SAMPLERS,
     SCHEDULERS,
     BruteForceSettings,
+    FinalsSettings,
     PrunerSettings,
     SamplerSettings,
     SchedulerSettings,
@@ -56,6 +58,7 @@ class _StudyFile(Settings):
     pruner: dict[str, Any] = Field(default_factory=dict)
     scheduler: dict[str, Any] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
+    finals: FinalsSettings = NO_FINALS
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -128,6 +131,7 @@ def load_study(
         pruner=loader.read_pruner(file.pruner),
         scheduler=loader.read_scheduler(file.scheduler),
         storage=file.storage,
+        finals=file.finals,
         enqueue=loader.read_points(file.enqueue, space, protocol),
         path=path,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.task import Grid, Metric
-from hpo.records import StudyRecord, TrialRecord
+from hpo.records import StudyRecord, TestReading, TestScore, TrialRecord
 
 BLEU = Metric("BLEU", "", "maximize", 0.0)
 
@@ -24,6 +24,13 @@ def trial(
         "attempts": 1,
     }
     return TrialRecord(number, state, value, **(given | more))
+
+
+def reading(trial: int, value: float, signature: str = "bleu", **more: Any) -> TestReading:
+    """An opening that read one trial's own run."""
+    given: dict[str, Any] = {"when": "2025-01-02T03:04:05+00:00", "data_digest": "d"}
+    runs = (TestScore(trial, None, value, value + 1),)
+    return TestReading(**{"selected": trial, "runs": runs, "signature": signature, **given, **more})
 
 
 def record(*trials: TrialRecord, metric: Metric = BLEU, **more: Any) -> StudyRecord:

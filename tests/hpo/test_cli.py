@@ -15,10 +15,9 @@ from hpo.declarations import Study
 from hpo.events import Observe, StudyStarted
 from hpo.launch import Result, RunOptions
 from hpo.records import StudyRecord
-from hpo.records import TestReading as Reading
-from tests.hpo.made_records import record, trial
+from tests.hpo.made_records import reading, record, trial
 
-READING = Reading("2025-01-02T03:04:05+00:00", 0, 12.5, "nrefs:1|version:2.6.0", "d")
+READING = reading(0, 12.5, "nrefs:1|version:2.6.0")
 
 
 @dataclass

@@ -33,7 +33,7 @@ def test_a_run_ends_with_a_result_and_a_later_one_prints_it(
     best = first.record.best
     assert best is not None
     assert first.reading is not None
-    assert (first.reading.trial, first.reading.signature) == (best.number, "toy|v1")
+    assert (first.reading.selected, first.reading.signature) == (best.number, "toy|v1")
     assert first.record.readings == (first.reading,)
 
     class Untouchable(ToySlot):
@@ -143,7 +143,7 @@ def test_the_test_set_is_read_once_unless_asked_again(
     again = run_study(study, runs, trials=3, again=True)
     assert again.already_finished
     assert again.reading is not None
-    assert again.reading.trial == more.record.best.number
+    assert again.reading.selected == more.record.best.number
     assert again.record.readings == (first.reading, again.reading)
 
 

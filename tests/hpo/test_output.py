@@ -12,9 +12,8 @@ from rich.text import Text
 
 from core.task import Metric
 from hpo.output import short_parameters, standing, study_page, study_result, trial_page, visible
-from hpo.records import TestReading as Reading  # pytest collects what begins with Test
 from hpo.records import TrialRecord
-from tests.hpo.made_records import record, trial
+from tests.hpo.made_records import reading, record, trial
 
 NMSE = Metric("NMSE", "dB", "minimize", 0.0)
 SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
@@ -35,7 +34,7 @@ def test_the_result_shows_the_best_configuration_its_gain_and_the_test_score() -
         trial(1, "pruned", 30.0),
         trial(2, value=24.75),
         declaration={"enqueue": [{"model.num_layers": 2}]},
-        readings=(Reading("2025-01-02T03:04:05Z", 2, 23.456, SIGNATURE, "d"),),
+        readings=(reading(2, 23.456, SIGNATURE),),
     )
     text = printed(study_result(found))
     assert "model.num_layers" in text
@@ -48,7 +47,7 @@ def test_the_result_shows_the_best_configuration_its_gain_and_the_test_score() -
 
 @pytest.mark.parametrize("width", [20, 80, 140])
 def test_the_final_line_is_one_line_whatever_the_width(width: int) -> None:
-    found = record(trial(0), readings=(Reading("2025", 0, 1.0, SIGNATURE, "d"),))
+    found = record(trial(0), readings=(reading(0, 1.0, SIGNATURE),))
     assert f"FINAL_TEST_BLEU = 1.00 ({SIGNATURE})" in printed(study_result(found), width).split(
         "\n"
     )
@@ -58,7 +57,7 @@ def test_a_reading_of_an_earlier_best_trial_names_it() -> None:
     found = record(
         trial(0, value=5.0),
         trial(1, value=6.0),
-        readings=(Reading("2025", 0, 4.0, SIGNATURE, "d"),),
+        readings=(reading(0, 4.0, SIGNATURE),),
     )
     text = printed(study_result(found))
     assert f"FINAL_TEST_BLEU = 4.00 ({SIGNATURE})\n" in text
@@ -66,7 +65,7 @@ def test_a_reading_of_an_earlier_best_trial_names_it() -> None:
 
 
 def test_the_last_reading_counts() -> None:
-    readings = tuple(Reading("2025", 0, value, SIGNATURE, "d") for value in (4.0, 7.0))
+    readings = tuple(reading(0, value, SIGNATURE) for value in (4.0, 7.0))
     text = printed(study_result(record(trial(0), readings=readings)))
     assert "FINAL_TEST_BLEU = 7.00" in text
     assert "4.00" not in text
@@ -165,7 +164,7 @@ def test_hostile_text_is_shown_as_text() -> None:
         one,
         name=EVIL,
         facts={"notes": [EVIL]},
-        readings=(Reading("2025", 0, 1.0, EVIL, "d"),),
+        readings=(reading(0, 1.0, EVIL),),
     )
     page = trial_page(found, 0)
     assert page is not None

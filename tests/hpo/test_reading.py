@@ -53,7 +53,7 @@ def test_a_record_tells_all_that_was_stored(make_study: MakeStudy, tmp_path: Pat
     assert best.ended is not None
     assert best.started <= best.ended
     assert best.folder.is_dir()
-    assert [reading.trial for reading in record.readings] == [best.number]
+    assert [reading.selected for reading in record.readings] == [best.number]
     pruned = next(trial for trial in record.trials if trial.state == "pruned")
     assert pruned.reason.startswith("behind other trials at step")
     assert pruned.value == pruned.curve[max(pruned.curve)]

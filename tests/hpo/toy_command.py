@@ -46,7 +46,7 @@ def main() -> int:
     except UserError as error:
         print(error, flush=True)
         return 2
-    reading = None if result.reading is None else result.reading.value
+    reading = None if result.reading is None else result.reading.runs[0].value
     print(f"reading={reading} torch={'torch' in sys.modules}", flush=True)
     return 130 if result.interrupted else 0
 

@@ -23,7 +23,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from core.task import Cost, Grid, Health, Metric
-from hpo.records import StudyRecord, TestReading, TrialRecord
+from hpo.records import StudyRecord, TestReading, TestScore, TrialRecord
 
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
 NMSE = Metric(name="NMSE", unit="dB", direction="minimize", floor=0.0)
@@ -156,8 +156,8 @@ class Plan:
         assert best.value is not None
         return TestReading(
             when="2026-03-01T12:34:56+00:00",
-            trial=best.number,
-            value=best.value - 0.73,
+            selected=best.number,
+            runs=(TestScore(best.number, None, best.value - 0.73, best.value),),
             signature=f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0{self.hostile}",
             data_digest="5d1c" * 16,
         )

@@ -120,7 +120,7 @@ def test_readings_come_with_their_signature_and_their_worth(tmp_path):
     reading = record.readings[0]
     assert readings_table(record)["signature"].tolist() == [reading.signature]
     assert any("best of 13" in said for said in reading_sentences(record))
-    twice = replace(record, readings=(reading, replace(reading, trial=2)))
+    twice = replace(record, readings=(reading, replace(reading, selected=2)))
     said = reading_sentences(twice)
     assert said[0].startswith("The test set was read 2 times")
     assert (

@@ -1,0 +1,326 @@
+"""Runs the finalists again on fresh seeds, on the study's slots, as long as there is time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from core.settings import RunConfig
+from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdict
+from hpo.declarations import Study
+from hpo.disk import WEIGHTS, Finished, best_first, remove
+from hpo.driver import RETRIES
+from hpo.endings import Ending, ending_of, ending_of_fault
+from hpo.events import Note, Observe, RepeatEnded, RepeatProgressed, RepeatStarted
+from hpo.finals.standings import (
+    Comparison,
+    Repeat,
+    Standings,
+    read_standings,
+    write_standings,
+)
+from hpo.finals.statistics import combine, is_behind
+from hpo.folders import StudyFolder, make_private
+from hpo.interrupts import listening
+from hpo.sampling import build_repeat
+from hpo.slots import Slot, Work, WorkerError, serve
+
+MayStart = Callable[[RunConfig], bool]
+"""Whether a repeat of this configuration would end in time."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A repeat still to be run."""
+
+    trial: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"trial {self.trial}, seed {self.seed}"
+
+
+class Finals:
+    """The repeats of one study. Like the driver's, its calls from slots take turns by a lock.
+
+    Repeats are no trials of the Optuna study, so no sampler learns from them. Each has a folder of
+    its own and goes on from its checkpoint; `finals.json` remembers those that ended.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        optuna_study: optuna.Study,
+        folder: StudyFolder,
+        *,
+        observe: Observe,
+        may_start: MayStart = lambda config: True,
+    ) -> None:
+        """`may_start` is asked before each repeat; one that it refuses waits for another run."""
+        self._study = study
+        self._folder = folder
+        self._observe = observe
+        self._may_start = may_start
+        self._metric = study.spec.metric
+        self._trials = {one.number: one for one in optuna_study.get_trials(deepcopy=False)}
+        self._standings = self._begin(read_standings(folder.finals))
+        self._jobs = self._queue()
+        self._refused = 0
+        self._changed = threading.RLock()
+        self._slots: Sequence[Slot] = ()
+        self._interrupts = 0
+        self._error: BaseException | None = None
+
+    # What there is
+
+    @property
+    def standings(self) -> Standings:
+        """Who takes part and how the repeats have ended so far."""
+        return self._standings
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody is left to be repeated."""
+        return not any(self._is_wanted(job) for job in self._jobs)
+
+    def config(self, trial: int, seed: int, facts: Facts) -> RunConfig:
+        """The configuration of a repeat."""
+        return build_repeat(self._study, self._realised(trial), facts, seed)
+
+    def _begin(self, earlier: Standings | None) -> Standings:
+        """The finalists of the search as it stands now, with the repeats of earlier runs."""
+        declared = self._study.finals
+        ranked = best_first(
+            (
+                Finished(one.number, one.value)
+                for one in self._trials.values()
+                if one.state == TrialState.COMPLETE
+            ),
+            self._metric,
+        )
+        finalists = tuple(ranked[: declared.top])
+        start = self._start()
+        return Standings(
+            top=declared.top,
+            seeds=declared.seeds,
+            finalists=finalists,
+            start=None if start in finalists or not finalists else start,
+            repeats=earlier.repeats if earlier else (),
+            comparisons=earlier.comparisons if earlier else (),
+        )
+
+    def _start(self) -> int | None:
+        """The trial of the start configuration, however it ended; `None` where it has not run."""
+        point = self._study.start
+        if point is None:
+            return None
+        for one in self._trials.values():
+            if all(one.user_attrs.get(name) == value for name, value in point.items()):
+                return one.number
+        return None
+
+    def _realised(self, trial: int) -> Mapping[str, Any]:
+        return realised_of(self._trials[trial])
+
+    def _queue(self) -> list[_Job]:
+        """What is still to be run, the worth most first.
+
+        All finalists on one seed before any on the next, since only equal seeds compare; in the
+        ranking of the search, since the leader is who most probably wins. The start configuration
+        comes last: it can add to the answer, not change it.
+        """
+        standings, seeds = self._standings, range(1, self._standings.seeds + 1)
+        order = [_Job(trial, seed) for seed in seeds for trial in standings.finalists]
+        if standings.start is not None:
+            order += [_Job(standings.start, seed) for seed in seeds]
+        return [job for job in order if standings.find(job.trial, job.seed) is None]
+
+    def _is_wanted(self, job: _Job) -> bool:
+        """Whether another repeat can still matter: not of a finalist that is clearly behind."""
+        if job.trial == self._standings.start:
+            return True
+        values, selected = (
+            self._standings.values(self._metric),
+            self._standings.selected(self._metric),
+        )
+        return selected in (None, job.trial) or not is_behind(
+            values[job.trial], values[selected], self._metric
+        )
+
+    # Running
+
+    def run(self, slots: Sequence[Slot], facts: Facts) -> bool:
+        """Runs what is left; returns false if it was interrupted, and the next call goes on.
+
+        Raises: whatever a slot or the observer raised, a user's mistake included.
+        """
+        self._slots, self._facts = slots, facts
+        make_private(self._folder.finals)
+        write_standings(self._folder.finals, self._standings)
+        self._observe(Note(self._announcement()))
+        with listening(self.interrupt):
+            serve(slots, self._work_in)
+        if self._error is not None:
+            raise self._error
+        if self._interrupts:
+            return False
+        if self._refused:
+            self._observe(Note(f"finals: no time is left for {self._refused} of the repeats"))
+        self._compare()
+        return True
+
+    def interrupt(self) -> None:
+        """Asks running repeats to checkpoint and stop; the second time their processes are killed.
+
+        Called by signal handlers: takes no lock.
+        """
+        self._interrupts += 1
+        if self._interrupts > 1:
+            for slot in self._slots:
+                slot.kill()
+
+    def _announcement(self) -> str:
+        standings = self._standings
+        names = ", ".join(map(str, standings.finalists))
+        and_start = "" if standings.start is None else f"; start: trial {standings.start}"
+        return f"finals: trials {names} again on {standings.seeds} fresh seeds{and_start}"
+
+    @property
+    def _is_stopping(self) -> bool:
+        return bool(self._interrupts or self._error)
+
+    def _work_in(self, index: int, slot: Slot) -> None:
+        try:
+            while (job := self._next_job()) is not None:
+                self._carry_out(job, index, slot)
+        except BaseException as error:  # told by `run`, once the other slots have stopped too
+            with self._changed:
+                self._error = self._error or error
+
+    def _next_job(self) -> _Job | None:
+        with self._changed:
+            while self._jobs and not self._is_stopping:
+                job = self._jobs.pop(0)
+                if not self._is_wanted(job):
+                    continue
+                if self._may_start(self.config(job.trial, job.seed, self._facts)):
+                    return job
+                self._refused += 1
+            return None
+
+    def _carry_out(self, job: _Job, index: int, slot: Slot) -> None:
+        """Runs a repeat to its end; a breakdown is given another attempt, in a fresh process."""
+        place = make_private(self._folder.repeat(job.trial, job.seed))
+        config = self.config(job.trial, job.seed, self._facts)
+        begun = time.monotonic()
+        for attempt in range(1, RETRIES + 2):
+            with self._changed:
+                total = self._study.grid.total_steps
+                self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total))
+            work = Work(job.trial, attempt, config, place)
+            try:
+                outcome = slot.run(work, partial(self._answer, job))
+            except WorkerError as fault:
+                if self._is_stopping:
+                    self._tell(job, "interrupted", None, "", begun)
+                    return
+                if attempt <= RETRIES:
+                    self._observe(Note(f"finals: {job}: {fault.reason}; trying it again"))
+                    continue
+                self._end(job, ending_of_fault(fault), None, begun)
+                return
+            if outcome.state is OutcomeState.PAUSED:
+                self._tell(job, "interrupted", outcome.value, "", begun)
+            else:
+                self._end(job, ending_of(outcome, self._metric), outcome, begun)
+            return
+
+    def _answer(self, job: _Job, event: Progress | Evaluation) -> Verdict:
+        with self._changed:
+            if isinstance(event, Progress):
+                self._observe(RepeatProgressed(job.trial, job.seed, event))
+            return Verdict.PAUSE if self._is_stopping else Verdict.CONTINUE
+
+    def _end(self, job: _Job, ending: Ending, outcome: Outcome | None, begun: float) -> None:
+        if outcome is None:
+            repeat = Repeat(job.trial, job.seed, "failed", None, None, ending.reason)
+        elif ending.state == "complete":
+            before = self._before(outcome)
+            repeat = Repeat(job.trial, job.seed, "complete", ending.value, before)
+        else:
+            before = self._before(outcome)
+            broken: Literal["diverged", "collapsed"] = "diverged"
+            if ending.outcome == "collapsed":
+                broken = "collapsed"
+            repeat = Repeat(job.trial, job.seed, broken, None, before, ending.reason)
+        with self._changed:
+            self._standings = self._standings.having(repeat)
+            write_standings(self._folder.finals, self._standings)
+            if job.trial == self._standings.start:
+                # Only finalists are read on the test set.
+                remove(self._folder.repeat(job.trial, job.seed) / WEIGHTS)
+        self._tell(job, repeat.state, repeat.counted(self._metric), repeat.reason, begun)
+
+    def _before(self, outcome: Outcome) -> float | None:
+        """The score as the last stage began; `None` with one stage or without it."""
+        grid = self._study.grid
+        if len(grid.stages) < 2:
+            return None
+        end = grid.stage_end(grid.stages[-2][0])
+        return next((one.value for one in outcome.curve if one.step == end), None)
+
+    def _tell(self, job: _Job, state: str, value: float | None, reason: str, begun: float) -> None:
+        with self._changed:
+            seconds = time.monotonic() - begun
+            self._observe(RepeatEnded(job.trial, job.seed, state, value, reason, seconds))
+
+    # Comparing
+
+    def _compare(self) -> None:
+        """Compares each entrant's texts with the selected one's, seed by seed, where there are."""
+        compare, standings = self._study.spec.compare, self._standings
+        selected = standings.selected(self._metric)
+        if compare is None or selected is None:
+            return
+        earlier = {(one.selected, one.trial): one for one in standings.comparisons}
+        found = []
+        for trial in standings.entrants:
+            seeds = [seed for seed in self._complete(trial) if seed in self._complete(selected)]
+            known = earlier.get((selected, trial))
+            if trial == selected or not seeds:
+                continue
+            if known is None or known.repeats != len(seeds):
+                p_values = (self._compare_on(compare, selected, trial, seed) for seed in seeds)
+                p_value = combine([one for one in p_values if one is not None])
+                known = (
+                    None if p_value is None else Comparison(selected, trial, len(seeds), p_value)
+                )
+            if known is not None:
+                found.append(known)
+        self._standings = replace(standings, comparisons=tuple(found))
+        write_standings(self._folder.finals, self._standings)
+
+    def _compare_on(
+        self, compare: Callable[[Path, Path], float | None], one: int, other: int, seed: int
+    ) -> float | None:
+        return compare(self._folder.repeat(one, seed), self._folder.repeat(other, seed))
+
+    def _complete(self, trial: int) -> list[int]:
+        return [
+            one.seed
+            for one in self._standings.repeats
+            if one.trial == trial and one.state == "complete"
+        ]
+
+
+def realised_of(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's realised values under core's names, which are the attributes with a dot."""
+    return {name: value for name, value in trial.user_attrs.items() if "." in name}

@@ -1,0 +1,240 @@
+"""Opens the test set for all finalists at once: which runs are read, in which order, by whom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.settings import RunConfig
+from core.task import Metric
+from hpo.disk import WEIGHTS, remove
+from hpo.events import Note, Observe
+from hpo.finals.standings import Standings
+from hpo.folders import StudyFolder
+from hpo.interrupts import listening
+from hpo.ledger import Opening, Run
+from hpo.records import TestReading, TestScore
+from hpo.slots import Slot, WorkerError, WorkerMistakeError, serve
+
+ConfigOf = Callable[[Run], RunConfig]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run of a finalist that the test set could be read for."""
+
+    trial: int
+    seed: int | None
+    """A fresh seed; `None`: the run of the search."""
+    validation: float
+    folder: Path
+    is_broken: bool = False
+    """It diverged or collapsed: it has no weights, and counts as having learned nothing."""
+
+
+def candidates(
+    standings: Standings, values: dict[int, float], folder: StudyFolder, metric: Metric
+) -> list[Candidate]:
+    """All runs of the finalists, the selected configuration's best one first.
+
+    `values` are the validation scores of the search, by trial. What comes first is read in any
+    case; behind it the selected configuration's other runs, then the other finalists'.
+    """
+    selected = selected_of(standings, metric)
+    found = [
+        Candidate(trial, None, values[trial], folder.trial(trial)) for trial in standings.finalists
+    ]
+    for one in standings.repeats:
+        counted = one.counted(metric)
+        if (
+            one.trial in standings.finalists
+            and one.seed <= standings.seeds
+            and counted is not None
+        ):
+            place = folder.repeat(one.trial, one.seed)
+            broken = one.state != "complete"
+            found.append(Candidate(one.trial, one.seed, counted, place, broken))
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+
+    def rank(one: Candidate) -> tuple[bool, bool, float, int, int]:
+        return (
+            one.is_broken,
+            one.trial != selected,
+            sign * one.validation,
+            one.trial,
+            one.seed or 0,
+        )
+
+    return sorted(found, key=rank)
+
+
+def selected_of(standings: Standings, metric: Metric) -> int | None:
+    """The configuration that stands for the study: the repeats select it, else the search."""
+    selected = standings.selected(metric)
+    if selected is None and standings.finalists:
+        return standings.finalists[0]
+    return selected
+
+
+def begin_opening(
+    folder: Path,
+    selected: int,
+    data_digest: str,
+    runs: Sequence[Candidate],
+    *,
+    metric: Metric,
+    earlier: Sequence[TestReading],
+) -> Opening | None:
+    """An opening of the test set for `runs`; `None` where no run has weights to be scored.
+
+    A run whose weights an earlier opening gave back has its score from there, if the data are
+    still the same: the same weights would score the same. Other runs without weights are left out.
+    """
+    scored = {
+        (one.trial, one.seed): (one, reading.signature)
+        for reading in earlier
+        if reading.data_digest == data_digest
+        for one in reading.runs
+    }
+    known: list[TestScore] = []
+    signature = ""
+    left: list[tuple[int, int | None, float | None]] = []
+    for run in runs:
+        before = scored.get((run.trial, run.seed))
+        if run.is_broken:
+            known.append(TestScore(run.trial, run.seed, metric.floor, run.validation))
+        elif (run.folder / WEIGHTS).is_dir():
+            left.append((run.trial, run.seed, run.validation))
+        elif before is not None:
+            known.append(before[0])
+            signature = before[1]
+    if not left:
+        return None
+    return Opening.begin(folder, selected, data_digest, left, known=known, signature=signature)
+
+
+class TestSetReader:
+    """Scores what is left of an opening on all slots at once."""
+
+    __test__ = False
+
+    def __init__(
+        self, opening: Opening, folder: StudyFolder, config_of: ConfigOf, observe: Observe
+    ) -> None:
+        self._opening = opening
+        self._folder = folder
+        self._config_of = config_of
+        self._observe = observe
+        self._waiting: list[Run] = []
+        self._changed = threading.RLock()
+        self._slots: Sequence[Slot] = ()
+        self._interrupts = 0
+        self._error: BaseException | None = None
+        self.failure: str | None = None
+        """Why there is no reading; `None` where there is one, or an interrupt came before."""
+
+    def read(self, slots: Sequence[Slot]) -> TestReading | None:
+        """The entry in the ledger; `None` if it failed or was interrupted: the next run ends it.
+
+        A run that cannot be scored twice over is left out, unless nothing else could be.
+        """
+        self._slots = slots
+        for run in self._opening.left:
+            # Of an opening that was cut short, when more trials were run since.
+            if not (folder_of(run, self._folder) / WEIGHTS).is_dir():
+                self._observe(Note(f"test set: {name_of(run)} is left out: its weights are gone"))
+                self._opening.leave_out(run)
+        self._waiting = list(self._opening.left)
+        with listening(self.interrupt):
+            serve(slots, self._work_in)
+        if self._error is not None:
+            raise self._error
+        if self._interrupts or self.failure is not None:
+            return None
+        return self._opening.close()
+
+    @property
+    def is_interrupted(self) -> bool:
+        return bool(self._interrupts)
+
+    def interrupt(self) -> None:
+        """Stops after the runs that are being scored; the second time their processes are killed.
+
+        Called by signal handlers: takes no lock.
+        """
+        self._interrupts += 1
+        if self._interrupts > 1:
+            for slot in self._slots:
+                slot.kill()
+
+    def _work_in(self, _index: int, slot: Slot) -> None:
+        try:
+            while (run := self._next_run()) is not None:
+                self._score(run, slot)
+        except WorkerMistakeError as error:
+            self.failure = f"the test set could not be read: {error}"
+        except BaseException as error:  # told by `read`, once the other slots have stopped too
+            self._error = self._error or error
+
+    def _next_run(self) -> Run | None:
+        with self._changed:
+            if self._interrupts or self._error or self.failure or not self._waiting:
+                return None
+            return self._waiting.pop(0)
+
+    def _score(self, run: Run, slot: Slot) -> None:
+        config, place = self._config_of(run), folder_of(run, self._folder)
+        try:
+            try:
+                scores = slot.score_test(config, place)
+            except WorkerError as fault:
+                if self._interrupts:
+                    return
+                with self._changed:
+                    self._observe(Note(f"test set: {fault.reason}; trying it again"))
+                scores = slot.score_test(config, place)
+        except WorkerError as fault:
+            self._give_up(run, fault)
+            return
+        with self._changed:
+            self._opening.enter(run, scores)
+
+    def _give_up(self, run: Run, fault: WorkerError) -> None:
+        with self._changed:
+            if self._interrupts:
+                return
+            if self._opening.left == (run,) and not self._opening.has_scores:
+                self.failure = f"the test set could not be read: {fault.reason}"
+                return
+            self._observe(Note(f"test set: {name_of(run)} is left out: {fault.reason}"))
+            self._opening.leave_out(run)
+
+
+def folder_of(run: Run, folder: StudyFolder) -> Path:
+    """Where a run lies."""
+    trial, seed = run
+    return folder.trial(trial) if seed is None else folder.repeat(trial, seed)
+
+
+def name_of(run: Run) -> str:
+    """A run in words: `trial 7`, `trial 7 on fresh seed 2`."""
+    trial, seed = run
+    return f"trial {trial}" if seed is None else f"trial {trial} on fresh seed {seed}"
+
+
+def tidy_repeats(
+    folder: StudyFolder, standings: Standings, reading: TestReading, metric: Metric, keep: int
+) -> None:
+    """Deletes the weights of repeats that were read, of all but the best `keep` by validation."""
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+    read = {(run.trial, run.seed) for run in reading.runs}
+    ranked = sorted(
+        (sign * one.value, one.trial, one.seed)
+        for one in standings.repeats
+        if one.value is not None
+    )
+    for _, trial, seed in ranked[keep:]:
+        if (trial, seed) in read:
+            remove(folder.repeat(trial, seed) / WEIGHTS)
