@@ -249,6 +249,7 @@ class _Run:
         opening = Opening.under_way(self.folder.path)
         if earlier and opening is None and not self.options.again:
             self.reading = earlier[-1]
+            self._tidy_repeats(self.reading)
             self._tell_what_was_not_read(self.reading, selected)
             return
         if selected is None:
@@ -274,8 +275,12 @@ class _Run:
         if reader.is_interrupted:
             self.stop = Stop.INTERRUPTED
         if self.reading is not None:
-            keep = self.study.storage.keep
-            tidy_repeats(self.folder, standings, self.reading, metric, keep)
+            self._tidy_repeats(self.reading)
+
+    def _tidy_repeats(self, reading: TestReading) -> None:
+        assert self._finals is not None
+        metric, keep = self.study.spec.metric, self.study.storage.keep
+        tidy_repeats(self.folder, self._finals.standings, reading, metric, keep)
 
     def _tell_what_was_not_read(self, reading: TestReading, selected: int | None) -> None:
         if selected is not None and selected != reading.selected:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -71,7 +70,8 @@ class Finals:
         self._may_start = may_start
         self._metric = study.spec.metric
         self._trials = {one.number: one for one in optuna_study.get_trials(deepcopy=False)}
-        self._standings = self._begin(read_standings(folder.finals))
+        self._earlier = read_standings(folder.finals)
+        self._standings = self._begin(self._earlier)
         self._jobs = self._queue()
         self._refused = 0
         self._changed = threading.RLock()
@@ -88,8 +88,11 @@ class Finals:
 
     @property
     def is_done(self) -> bool:
-        """Whether nobody is left to be repeated."""
-        return not any(self._is_wanted(job) for job in self._jobs)
+        """Whether nobody is left to be repeated or compared, and that is on disk."""
+        if self._earlier is None and not self._jobs:
+            return True
+        has_work = any(self._is_wanted(job) for job in self._jobs) or self._uncompared()
+        return not has_work and self._standings == self._earlier
 
     def config(self, trial: int, seed: int, facts: Facts) -> RunConfig:
         """The configuration of a repeat."""
@@ -164,8 +167,9 @@ class Finals:
         """
         self._slots, self._facts = slots, facts
         make_private(self._folder.finals)
-        write_standings(self._folder.finals, self._standings)
-        self._observe(Note(self._announcement()))
+        self._save()
+        if any(self._is_wanted(job) for job in self._jobs):
+            self._observe(Note(self._announcement()))
         with listening(self.interrupt):
             serve(slots, self._work_in)
         if self._error is not None:
@@ -263,7 +267,7 @@ class Finals:
             repeat = Repeat(job.trial, job.seed, broken, None, before, ending.reason)
         with self._changed:
             self._standings = self._standings.having(repeat)
-            write_standings(self._folder.finals, self._standings)
+            self._save()
             if job.trial == self._standings.start:
                 # Only finalists are read on the test set.
                 remove(self._folder.repeat(job.trial, job.seed) / WEIGHTS)
@@ -282,43 +286,61 @@ class Finals:
             seconds = time.monotonic() - begun
             self._observe(RepeatEnded(job.trial, job.seed, state, value, reason, seconds))
 
+    def _save(self) -> None:
+        write_standings(self._folder.finals, self._standings)
+        self._earlier = self._standings
+
     # Comparing
 
     def _compare(self) -> None:
         """Compares each entrant's texts with the selected one's, seed by seed, where there are."""
-        compare, standings = self._study.spec.compare, self._standings
-        selected = standings.selected(self._metric)
-        if compare is None or selected is None:
-            return
-        earlier = {(one.selected, one.trial): one for one in standings.comparisons}
-        found = []
-        for trial in standings.entrants:
-            seeds = [seed for seed in self._complete(trial) if seed in self._complete(selected)]
-            known = earlier.get((selected, trial))
-            if trial == selected or not seeds:
-                continue
-            if known is None or known.repeats != len(seeds):
-                p_values = (self._compare_on(compare, selected, trial, seed) for seed in seeds)
-                p_value = combine([one for one in p_values if one is not None])
-                known = (
-                    None if p_value is None else Comparison(selected, trial, len(seeds), p_value)
-                )
-            if known is not None:
-                found.append(known)
-        self._standings = replace(standings, comparisons=tuple(found))
-        write_standings(self._folder.finals, self._standings)
+        selected = self._standings.selected(self._metric)
+        for trial, seeds in self._uncompared().items():
+            assert selected is not None
+            p_values = (self._compare_on(selected, trial, seed) for seed in seeds)
+            p_value = combine([one for one in p_values if one is not None])
+            found = Comparison(selected, trial, len(seeds), p_value)
+            others = (
+                one
+                for one in self._standings.comparisons
+                if (one.selected, one.trial) != (selected, trial)
+            )
+            self._standings = replace(self._standings, comparisons=(*others, found))
+        self._save()
 
-    def _compare_on(
-        self, compare: Callable[[Path, Path], float | None], one: int, other: int, seed: int
-    ) -> float | None:
-        return compare(self._folder.repeat(one, seed), self._folder.repeat(other, seed))
+    def _uncompared(self) -> dict[int, list[int]]:
+        """Entrant -> the seeds on which it can be compared with the selected one, and was not."""
+        selected = self._standings.selected(self._metric)
+        if self._study.spec.compare is None or selected is None:
+            return {}
+        known = {
+            (one.trial, one.repeats)
+            for one in self._standings.comparisons
+            if one.selected == selected
+        }
+        others = (trial for trial in self._standings.entrants if trial != selected)
+        both = {
+            trial: sorted(self._complete(trial) & self._complete(selected)) for trial in others
+        }
+        return {
+            trial: seeds
+            for trial, seeds in both.items()
+            if seeds and (trial, len(seeds)) not in known
+        }
 
-    def _complete(self, trial: int) -> list[int]:
-        return [
+    def _compare_on(self, one: int, other: int, seed: int) -> float | None:
+        assert self._study.spec.compare is not None
+        return self._study.spec.compare(
+            self._folder.repeat(one, seed), self._folder.repeat(other, seed)
+        )
+
+    def _complete(self, trial: int) -> set[int]:
+        """The seeds of a trial's repeats that came to an end."""
+        return {
             one.seed
             for one in self._standings.repeats
-            if one.trial == trial and one.state == "complete"
-        ]
+            if one.trial == trial and one.state == "complete" and one.seed <= self._standings.seeds
+        }
 
 
 def realised_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class Comparison:
     trial: int
     repeats: int
     """On how many seeds both were compared."""
-    p_value: float
+    p_value: float | None
+    """`None` where the task had nothing to compare."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def reading(trial: int, value: float, signature: str = "bleu", **more: Any) -> T
     """An opening that read one trial's own run."""
     given: dict[str, Any] = {"when": "2025-01-02T03:04:05+00:00", "data_digest": "d"}
     runs = (TestScore(trial, None, value, value + 1),)
-    return TestReading(**{"selected": trial, "runs": runs, "signature": signature, **given, **more})
+    return TestReading(
+        **{"selected": trial, "runs": runs, "signature": signature, **given, **more}
+    )
 
 
 def record(*trials: TrialRecord, metric: Metric = BLEU, **more: Any) -> StudyRecord:

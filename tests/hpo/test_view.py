@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from core.task import Evaluation, Metric, Progress
 from hpo.events import (
     Event,
     Note,
+    RepeatEnded,
+    RepeatProgressed,
+    RepeatStarted,
     StudyStarted,
     TrialEnded,
     TrialEvaluated,
@@ -63,6 +67,26 @@ def picture(*events: Event, width: int = 80, now: float = 90.0) -> str:
     made, out = console(width)
     made.print(board.draw(now))
     return out.getvalue()
+
+
+REPEAT = (
+    RepeatStarted(7, 2, slot=0, attempt=1, total_steps=220),
+    RepeatProgressed(7, 2, Progress("finetune", 110, 220, 2.5, 10.0)),
+)
+REPEATED = RepeatEnded(7, 2, "complete", 30.0, "", 83.0)
+BROKEN = RepeatEnded(3, 1, "failed", None, "the worker died", 4.25)
+
+
+def test_repeats_are_told_by_trial_and_fresh_seed() -> None:
+    assert plain(*REPEAT, REPEATED, replace(REPEAT[0], attempt=2), BROKEN) == [
+        "finals: trial 7 on fresh seed 2 started",
+        "finals: trial 7 on fresh seed 2 complete, 30.00 BLEU, after 1 min 23 s",
+        "finals: trial 7 on fresh seed 2 started again, attempt 2",
+        "finals: trial 3 on fresh seed 1 failed, after 4.2 s: the worker died",
+    ]
+    assert "7 seed 2" in picture(*REPEAT)
+    assert "110/220" in picture(*REPEAT)
+    assert "7 seed 2" not in picture(*REPEAT, REPEATED)
 
 
 def test_plain_lines_tell_each_start_evaluation_and_end_once() -> None:
