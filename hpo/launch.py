@@ -20,7 +20,7 @@ from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.disk import check_room, estimate_bytes, telling_of_room
 from hpo.driver import Driver, Stop
-from hpo.events import Note, Observe
+from hpo.events import Note, Observe, StudyStarted
 from hpo.experience import gather
 from hpo.finals.repeats import Finals, realised_of
 from hpo.finals.test_set import (
@@ -161,6 +161,8 @@ class _Run:
                 self._hold_finals(slots)
             if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
                 self._read_test_set(slots)
+        if self._finals is not None and self.stop is not Stop.INTERRUPTED:
+            self._finals.compare()
 
     @property
     def _is_finished(self) -> bool:
@@ -235,10 +237,18 @@ class _Run:
         )
         if self._finals.is_done:
             return
+        if self.stop is None:
+            self._tell_that_it_goes_on(len(slots))
         if not self._finals.run(slots, self._prepare()):
             self.stop = Stop.INTERRUPTED
         elif self.stop is None:
             self.stop = Stop.FINISHED
+
+    def _tell_that_it_goes_on(self, slots: int) -> None:
+        best, finished = trials.best(self.optuna_study), len(trials.finished(self.optuna_study))
+        leader = None if best is None or best.value is None else (best.number, best.value)
+        started = StudyStarted(self.study.name, finished, self.total, slots, True, leader)
+        self.observe(started)
 
     def _read_test_set(self, slots: Sequence[Slot]) -> None:
         """Reads the test set for all finalists, unless an earlier opening stands."""

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from core.settings import RunConfig
 from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdict
 from hpo.declarations import Study
-from hpo.disk import WEIGHTS, Finished, best_first, remove
+from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove
 from hpo.driver import RETRIES
 from hpo.endings import Ending, ending_of, ending_of_fault
 from hpo.events import Note, Observe, RepeatEnded, RepeatProgressed, RepeatStarted
@@ -88,10 +88,10 @@ class Finals:
 
     @property
     def is_done(self) -> bool:
-        """Whether nobody is left to be repeated or compared, and that is on disk."""
+        """Whether nobody is left to be repeated, and that is on disk."""
         if self._earlier is None and not self._jobs:
             return True
-        has_work = any(self._is_wanted(job) for job in self._jobs) or self._uncompared()
+        has_work = any(self._is_wanted(job) for job in self._jobs)
         return not has_work and self._standings == self._earlier
 
     def config(self, trial: int, seed: int, facts: Facts) -> RunConfig:
@@ -121,13 +121,16 @@ class Finals:
         )
 
     def _start(self) -> int | None:
-        """The trial of the start configuration, however it ended; `None` where it has not run."""
+        """The trial of the start configuration, pruned or not; `None` where it cannot be run."""
         point = self._study.start
         if point is None:
             return None
         for one in self._trials.values():
             if all(one.user_attrs.get(name) == value for name, value in point.items()):
-                return one.number
+                broke_down = (
+                    one.state == TrialState.FAIL or one.user_attrs.get("outcome") == "memory"
+                )
+                return None if broke_down else one.number
         return None
 
     def _realised(self, trial: int) -> Mapping[str, Any]:
@@ -150,10 +153,8 @@ class Finals:
         """Whether another repeat can still matter: not of a finalist that is clearly behind."""
         if job.trial == self._standings.start:
             return True
-        values, selected = (
-            self._standings.values(self._metric),
-            self._standings.selected(self._metric),
-        )
+        selected = self._standings.selected(self._metric)
+        values = self._standings.values(self._metric)
         return selected in (None, job.trial) or not is_behind(
             values[job.trial], values[selected], self._metric
         )
@@ -178,7 +179,6 @@ class Finals:
             return False
         if self._refused:
             self._observe(Note(f"finals: no time is left for {self._refused} of the repeats"))
-        self._compare()
         return True
 
     def interrupt(self) -> None:
@@ -268,9 +268,12 @@ class Finals:
         with self._changed:
             self._standings = self._standings.having(repeat)
             self._save()
+            place = self._folder.repeat(job.trial, job.seed)
+            if outcome is None:
+                remove(place / CHECKPOINT)
             if job.trial == self._standings.start:
                 # Only finalists are read on the test set.
-                remove(self._folder.repeat(job.trial, job.seed) / WEIGHTS)
+                remove(place / WEIGHTS)
         self._tell(job, repeat.state, repeat.counted(self._metric), repeat.reason, begun)
 
     def _before(self, outcome: Outcome) -> float | None:
@@ -292,8 +295,12 @@ class Finals:
 
     # Comparing
 
-    def _compare(self) -> None:
-        """Compares each entrant's texts with the selected one's, seed by seed, where there are."""
+    def compare(self) -> None:
+        """Compares each entrant's texts with the selected one's, seed by seed, where there are.
+
+        What is known already is not done again. Nothing is chosen by it, so it can wait until the
+        test set has been read; a pair of runs with a thousand sentences takes about a second.
+        """
         selected = self._standings.selected(self._metric)
         for trial, seeds in self._uncompared().items():
             assert selected is not None
@@ -306,7 +313,7 @@ class Finals:
                 if (one.selected, one.trial) != (selected, trial)
             )
             self._standings = replace(self._standings, comparisons=(*others, found))
-        self._save()
+            self._save()
 
     def _uncompared(self) -> dict[int, list[int]]:
         """Entrant -> the seeds on which it can be compared with the selected one, and was not."""

@@ -16,7 +16,7 @@ from toy_runs import Watcher, run_study
 
 from core.settings import RunConfig
 from core.task import Evaluation, OnEvent, Outcome, Scores
-from hpo.events import RepeatEnded, RepeatStarted, TrialStarted
+from hpo.events import RepeatEnded, RepeatStarted, StudyStarted, TrialStarted
 from hpo.finals.repeats import Finals
 from hpo.reading import read_study
 from hpo.slots import Work, WorkerError
@@ -268,7 +268,10 @@ def test_ctrl_c_pauses_the_finals_and_the_same_command_goes_on(
     assert first.interrupted
     assert first.reading is None
     assert watch.of(RepeatEnded)[-1].outcome == "interrupted"
-    second = run_study(study, cut)
+    again = Watcher()
+    second = run_study(study, cut, again)
+    (started,) = again.of(StudyStarted)
+    assert (started.finished, started.total, started.resumed) == (3, 3, True)
     assert not second.interrupted
     assert not second.already_finished
     assert second.record.finals == whole.record.finals
