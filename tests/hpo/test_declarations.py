@@ -81,6 +81,7 @@ def test_a_study_holds_what_its_file_declares(here: Path) -> None:
     assert study.grid == Grid((("pretrain", 6), ("finetune", 10)), 2)
     assert study.sampler == TpeSettings(n_startup_trials=3)
     assert study.storage.keep == 3
+    assert (study.finals.top, study.finals.seeds) == (1, 0)
     assert study.path == here / "studies" / "small.toml"
     assert study.start == {
         "model.d_model": 48,
@@ -148,6 +149,7 @@ OVERRIDES = {
     " protocol.grad_clip = 0.5 ": ("protocol", "grad_clip", 0.5),
     "data.source=hub": ("data", "source", "hub"),
     "storage.keep=1": ("storage", "keep", 1),
+    "finals.seeds=5": ("finals", "seeds", 5),
     "pruner.reduction_factor=3": ("pruner", "reduction_factor", 3),
 }
 
@@ -202,6 +204,7 @@ def test_identity_forgets_where_a_folder_lies_and_what_may_change(tmp_path: Path
     pocket = load_study("small")
     assert pocket.identity() != studies[0].identity()
     free = ["sampler.name=random", "pruner.name=none", "trials=99", "seed=3", "storage.keep=1"]
+    free += ["finals.top=2"]
     assert load_study("small", overrides=free, name="other").identity() == pocket.identity()
     longer = load_study("small", overrides=["protocol.finetune_steps=8"])
     assert longer.identity() != pocket.identity()

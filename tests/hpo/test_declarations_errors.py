@@ -466,6 +466,14 @@ STUDIES = {
         "study.toml: brute_force needs a finite search space, and 'finetune.learning_rate' is "
         "continuous.",
     ),
+    "no finalist": (
+        STUDY + "[finals]\ntop = 0",
+        "study.toml: finals.top must be >= 1, got 0.",
+    ),
+    "fewer seeds than none": (
+        STUDY + "[finals]\nseeds = -1",
+        "study.toml: finals.seeds must be >= 0, got -1.",
+    ),
     "keep nothing": (
         STUDY + "[storage]\nkeep = 0",
         "study.toml: storage.keep must be >= 1, got 0.",
