@@ -321,5 +321,7 @@ class TaskSpec:
     compare: Callable[[Path, Path], float | None] | None = None
     """(folder of one run, folder of another) -> p-value of their validation scores' difference,
     were it only by which examples the set happens to hold; None where a folder lacks the texts."""
+    signature: Callable[[Any], str] | None = None
+    """Protocol -> how a test score is computed, in the words of `Scores.signature`."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

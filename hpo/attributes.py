@@ -5,6 +5,8 @@ from __future__ import annotations
 DECLARATION = "declaration"
 IDENTITY = "identity"
 FACTS = "facts"
+PROTOCOL = "protocol"
+"""The protocol lock: hash and content."""
 GRID = "grid"
 TOTAL = "total"
 ELAPSED_S = "elapsed_s"

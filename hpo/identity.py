@@ -46,7 +46,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Chang
     ]
 
 
-def refuse_changes(study: str, changes: list[Change], way_out: str) -> None:
+def refuse_changes(
+    study: str,
+    changes: list[Change],
+    way_out: str,
+    *,
+    said: str = "it was begun with other settings",
+) -> None:
     """Raises: StudyConflictError if anything has changed, with the keys and the ways out."""
     if not changes:
         return
@@ -54,7 +60,7 @@ def refuse_changes(study: str, changes: list[Change], way_out: str) -> None:
     more = f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     raise StudyConflictError(
         study,
-        f"it was begun with other settings: {told}{more}",
+        f"{said}: {told}{more}",
         way_out=way_out,
         keys=tuple(change.key for change in changes),
     )

@@ -17,6 +17,7 @@ from hpo.declarations import Study
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder, make_private, write_json
 from hpo.identity import Change, StudyConflictError, differences, refuse_changes
+from hpo.protocol import lock_of, stored_lock
 from hpo.records import SCHEMA_VERSION
 
 _MAY_CHANGE = ("sampler", "pruner", "scheduler", "storage", "finals", "enqueue")
@@ -52,9 +53,10 @@ def open_study(
 
 
 def settle_facts(study: Study, found: optuna.Study, folder: StudyFolder, facts: Facts) -> None:
-    """Records what was found in the data, or compares it with what earlier runs found.
+    """Records what was found in the data and locks the protocol, or compares with earlier runs.
 
-    Raises: StudyConflictError if the data or the tokenizer is not what the study was begun with.
+    Raises: StudyConflictError if the data, the tokenizer or how a score is computed is not what
+        the study was begun with.
     """
     earlier = found.user_attrs.get(attributes.FACTS)
     if earlier is not None:
@@ -63,9 +65,24 @@ def settle_facts(study: Study, found: optuna.Study, folder: StudyFolder, facts: 
             differences({"digests": earlier["digests"]}, {"digests": dict(facts.digests)}),
             f"Restore the data. {_ANEW}",
         )
+    lock = lock_of(study, facts.digests)
+    locked = stored_lock(found.user_attrs.get(attributes.PROTOCOL))
+    if locked is not None:
+        # Settings and digests have been compared: what is left comes of other versions.
+        refuse_changes(
+            study.name,
+            differences(locked.content, lock.content),
+            f"Go on with the versions that began it. {_ANEW}",
+        )
     # Through JSON, where tuples become lists.
-    if earlier != (now := json.loads(json.dumps(asdict(facts)))):
-        found.set_user_attr(attributes.FACTS, now)
+    now = {
+        attributes.FACTS: json.loads(json.dumps(asdict(facts))),
+        attributes.PROTOCOL: lock.as_json(),
+    }
+    changed = {key: value for key, value in now.items() if found.user_attrs.get(key) != value}
+    for key, value in changed.items():
+        found.set_user_attr(key, value)
+    if changed:
         _write_declaration(found, folder)
 
 
@@ -118,6 +135,10 @@ def _resume(
         f"Undo that. {_ANEW}",
     )
     _find_folder(study, found, folder, observe)
+    if attributes.PROTOCOL not in known and attributes.FACTS in known:
+        # Begun before there were locks; that its settings are the same was just made sure of.
+        lock = lock_of(study, known[attributes.FACTS]["digests"])
+        found.set_user_attr(attributes.PROTOCOL, lock.as_json())
     before, now = known[attributes.DECLARATION], study.as_json()
     changes = differences(
         {key: before.get(key) for key in _MAY_CHANGE}, {key: now.get(key) for key in _MAY_CHANGE}
@@ -162,7 +183,13 @@ def _find_folder(study: Study, found: optuna.Study, folder: StudyFolder, observe
 def _write_declaration(found: optuna.Study, folder: StudyFolder) -> None:
     """Writes `study.json`, which with the trials' own files stands for the row of the database."""
     stored = found.user_attrs
-    told = (attributes.DECLARATION, attributes.TOTAL, attributes.FACTS, attributes.CHANGES)
+    told = (
+        attributes.DECLARATION,
+        attributes.TOTAL,
+        attributes.FACTS,
+        attributes.PROTOCOL,
+        attributes.CHANGES,
+    )
     write_json(
         folder.declaration,
         {

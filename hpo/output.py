@@ -162,6 +162,7 @@ def study_page(record: StudyRecord) -> list[RenderableType]:
     """One study: how it stands, its trials by number, its result."""
     return [
         standing(record),
+        *([] if record.lock is None else [Text(f"Protocol {record.lock.short}, locked")]),
         *(Text(visible(note)) for note in record.facts.get("notes", ())),
         _trials_table(record),
         *study_result(record),

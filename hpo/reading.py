@@ -22,6 +22,7 @@ from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger
 from hpo.lock import is_held
+from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
 from hpo.roster import STATE_NAMES
 from hpo.storage import Database, close, locate, open_for_reading, telling
@@ -158,6 +159,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         is_owned=is_owned,
         final_line=spec.final_line,
         optuna_study=study,
+        lock=stored_lock(own.get(attributes.PROTOCOL)),
     )
     if standings is None:
         return record
@@ -187,4 +189,5 @@ def _trial_of(
         attempts=own.get("attempt", 0),
         health=own.get("health", {}),
         cost=own.get("cost", {}),
+        device=own.get("device", ""),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.task import Grid, Metric
+from hpo.protocol import ProtocolLock
 
 if TYPE_CHECKING:
     import optuna
@@ -41,6 +42,8 @@ class TrialRecord:
     """`core.task.Health` as a mapping; empty before the first outcome."""
     cost: Mapping[str, Any] = field(default_factory=dict)
     """`core.task.Cost` as a mapping."""
+    device: str = ""
+    """What it was trained on; empty where that was not recorded."""
 
     @property
     def is_finished(self) -> bool:
@@ -145,6 +148,8 @@ class StudyRecord:
     optuna_study: optuna.Study
     finals: FinalsRecord | None = None
     """`None` before the first repeat has ended, and where the study declares none."""
+    lock: ProtocolLock | None = None
+    """The locked protocol; `None` before the data have been looked at."""
 
     @property
     def best(self) -> TrialRecord | None:

@@ -16,10 +16,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Facts, Outcome
 from hpo import trials
+from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
 from hpo.endings import Ending
 from hpo.folders import StudyFolder, finite, make_private, write_json
+from hpo.protocol import refuse_other_run, stored_lock
 from hpo.records import SCHEMA_VERSION
 from hpo.samplers import build_sampler, count_points
 from hpo.sampling import build_config, drawn_values, suggest
@@ -68,6 +70,7 @@ class Roster:
         self._optuna = optuna_study
         self._folder = folder
         self._pruner = pruner
+        self._lock = stored_lock(optuna_study.user_attrs.get(PROTOCOL))
         self._finished = {
             trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
         }
@@ -142,9 +145,14 @@ class Roster:
         return number
 
     def take_up(self, number: int, slot: int) -> Entry:
-        """A RUNNING trial made ready for its next attempt: parameters, configuration, folder."""
+        """A RUNNING trial made ready for its next attempt: parameters, configuration, folder.
+
+        Raises: StudyConflictError if it, or what its folder holds, is not under the protocol.
+        """
         trial = trials.take_up(self._with_sampler(number), number)
         realised = suggest(self._study.space, trial)
+        config = build_config(self._study, realised, self._facts, number)
+        self._refuse_other_protocol(number, config)
         attributes = trial.user_attrs
         attempt = int(attributes.get("attempt", 0)) + 1
         changed = {**realised, "attempt": attempt, "slot": slot}
@@ -155,7 +163,7 @@ class Roster:
             trial=trial,
             realised=realised,
             attempt=attempt,
-            config=build_config(self._study, realised, self._facts, number),
+            config=config,
             folder=folder,
             settled_step=int(attributes.get(trials.PAUSED_STEP, 0)),
         )
@@ -196,6 +204,7 @@ class Roster:
             attributes |= {
                 "health": finite(asdict(outcome.health)),
                 "cost": finite(asdict(outcome.cost)),
+                "device": str(outcome.facts.get("device") or ""),
             }
         trials.set_attributes(self._optuna, entry.number, attributes)
         if ending.constraint is not None and ending.constraint not in entry.trial.constraints:
@@ -215,6 +224,28 @@ class Roster:
     def write(self, number: int) -> None:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
         write_trial(self._folder, self._frozen(number), list(self._study.space.parameters))
+
+    def _refuse_other_protocol(self, number: int, config: RunConfig) -> None:
+        """Compares a trial, and the files of its earlier attempts, with the locked protocol."""
+        if self._lock is None:
+            return
+        name, folder = self._study.name, self._folder.trial(number)
+        refuse_other_run(
+            name,
+            self._lock,
+            f"trial {number}",
+            config.model_dump(mode="json"),
+            way_out="Run it as a new study with --name NEW.",
+        )
+        begun = _config_in(folder)
+        if begun is not None:
+            refuse_other_run(
+                name,
+                self._lock,
+                f"what lies in {folder}",
+                begun,
+                way_out=f"Delete that folder, and trial {number} begins again.",
+            )
 
     def _tell_optuna(self, entry: Entry, ending: Ending) -> None:
         study, number = entry.trial.study, entry.number
@@ -260,6 +291,18 @@ def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) 
     )
 
 
+def _config_in(folder: Path) -> Mapping[str, Any] | None:
+    """The configuration that a trial's folder was begun with; `None` where none can be read.
+
+    A folder with a run in it that says nothing of its configuration is core's to refuse.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
 def _state_in(path: Path) -> str | None:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["state"])
@@ -269,7 +312,7 @@ def _state_in(path: Path) -> str | None:
 
 def write_trial(folder: StudyFolder, trial: FrozenTrial, names: list[str]) -> None:
     """Writes a trial's `trial.json`; `names` are those of the realised parameters, in order."""
-    own = ("health", "cost", "reason", "outcome", "attempt")
+    own = ("health", "cost", "device", "reason", "outcome", "attempt")
     attributes = dict(trial.user_attrs)
     write_json(
         folder.trial(trial.number) / "trial.json",

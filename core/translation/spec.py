@@ -48,6 +48,11 @@ def _count_weights(groups: Mapping[str, Any], protocol: TranslationProtocol) -> 
 
 def _effort(groups: Mapping[str, Any], protocol: TranslationProtocol) -> Effort:
     return estimate_effort(groups["model"], protocol, _count_weights(groups, protocol))
+def _signature(protocol: TranslationProtocol) -> str:
+    """SacreBLEU's, which depends on its version and on nothing that a study declares."""
+    from core.translation.bleu import corpus_bleu
+
+    return corpus_bleu(["a"], ["a"]).signature
 
 
 def _prepare(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> Facts:
@@ -83,5 +88,6 @@ SPEC = TaskSpec(
     count_weights=_count_weights,
     effort=_effort,
     compare=_compare,
+    signature=_signature,
     final_line="FINAL_TEST_BLEU",
 )

@@ -36,6 +36,7 @@ def facts_table(record: StudyRecord) -> pd.DataFrame:
         ("task", record.task),
         ("metric", f"{record.metric.name}, {record.metric.direction}"),
         ("seed", record.declaration.get("seed")),
+        *([] if record.lock is None else [("protocol", record.lock.short)]),
         *((f"{name} digest", digest) for name, digest in (facts.get("digests") or {}).items()),
         *((_spaced(name), number) for name, number in (facts.get("counts") or {}).items()),
         *(

@@ -35,6 +35,7 @@ from core.task import (
     Verdict,
 )
 
+SIGNATURE = "toy|v1"
 ALARM_STEP = 5
 """Where trouble starts."""
 Kind = Literal["fine", "crash", "die_once", "memory", "diverge", "mistake", "silent"]
@@ -86,6 +87,7 @@ SPEC = TaskSpec(
     prepare=lambda protocol, data, cache: Facts(dict(DIGESTS), {"numbers": 3}, ("3 numbers",)),
     build=lambda config, placement, cache: None,  # type: ignore[arg-type,return-value]  # never asked
     sources=("arithmetic",),
+    signature=lambda protocol: SIGNATURE,
     final_line="FINAL_TEST_SCORE",
 )
 
@@ -124,7 +126,7 @@ def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir:
     assert (folder / "weights").is_dir()
     with (cache_dir / "readings.txt").open("a") as log:
         log.write(f"{folder.name}\n")
-    return Scores(value_at(config, 10**6), {}, "toy|v1", {"hypotheses.txt": "one\ntwo\n"})
+    return Scores(value_at(config, 10**6), {}, SIGNATURE, {"hypotheses.txt": "one\ntwo\n"})
 
 
 def _train(config: RunConfig, folder: Path, on_event: OnEvent) -> tuple[OutcomeState, int]:

@@ -1,0 +1,91 @@
+"""The protocol lock: what all scores that may be compared have in common, and its hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from core.settings import digest_of
+from hpo.identity import differences, refuse_changes
+
+if TYPE_CHECKING:
+    from hpo.declarations import Study
+
+SHORT = 12
+"""Hexadecimal digits of a hash or digest that people are shown."""
+
+
+@dataclass(frozen=True)
+class ProtocolLock:
+    """The locked protocol of a study; two studies with equal hashes can be ranked together."""
+
+    content: Mapping[str, Any]
+    """Plain JSON: task, protocol, digests, steps by stage, signature."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the content, in hexadecimal."""
+        return digest_of(self.content)
+
+    @property
+    def short(self) -> str:
+        return self.hash[:SHORT]
+
+    @property
+    def signature(self) -> str | None:
+        """How a test score is computed; `None` where the task does not say."""
+        signature: str | None = self.content["signature"]
+        return signature
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is stored; the hash is for readers, and is computed anew from the content."""
+        return {"hash": self.hash, "content": dict(self.content)}
+
+
+def lock_of(study: Study, digests: Mapping[str, str]) -> ProtocolLock:
+    """The lock of a declared study on data with these digests (`Facts.digests`)."""
+    signature = study.spec.signature
+    return ProtocolLock(
+        {
+            "task": study.task,
+            "protocol": study.protocol.model_dump(mode="json"),
+            "digests": dict(digests),
+            "steps": dict(study.grid.stages),
+            "signature": None if signature is None else signature(study.protocol),
+        }
+    )
+
+
+def stored_lock(stored: Mapping[str, Any] | None) -> ProtocolLock | None:
+    """The lock that a study's attribute holds; `None` for a study that has none yet."""
+    return None if stored is None else ProtocolLock(stored["content"])
+
+
+def refuse_other_run(
+    study: str, lock: ProtocolLock, run: str, config: Mapping[str, Any], *, way_out: str
+) -> None:
+    """Refuses a run whose configuration, a `RunConfig` as JSON, is not under the lock.
+
+    `run` names it in the message: `trial 7`.
+
+    Raises: StudyConflictError with the keys that differ.
+    """
+    locked = lock.content
+    refuse_changes(
+        study,
+        differences(
+            {
+                "task": locked["task"],
+                "protocol": locked["protocol"],
+                "digests": {"data": locked["digests"].get("data")},
+            },
+            {
+                "task": config.get("task"),
+                "protocol": config.get("protocol"),
+                "digests": {"data": config.get("data_digest")},
+            },
+        ),
+        way_out,
+        said=f"{run} is not under the study's protocol, {lock.short}",
+    )
