@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "foretell what a study takes, or a time limit buys",
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
+    "leaderboard": "rank the studies of one protocol by their scores",
     "report": "write a study's report, one HTML file",
     "validate": "check studies and search spaces",
     "clean": "delete what a study no longer needs on disk",
@@ -196,6 +197,13 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         metavar="TRIAL",
         help="number of one of its trials",
     )
+    board = commands["leaderboard"]
+    board.add_argument(
+        "--study", metavar="NAME", help="begin with this study's protocol (default: the largest)"
+    )
+    form = board.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON, for programs")
+    form.add_argument("--html", action="store_true", help="write a page into the runs folder")
     commands["validate"].add_argument(
         "path",
         nargs="?",

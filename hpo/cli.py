@@ -161,6 +161,33 @@ def _report(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
+    """Prints the board as tables or JSON, or writes its page and prints where that is."""
+    from hpo.analysis.leaderboard import Apart, rank_studies
+    from hpo.reading import read_studies
+
+    records, unread = read_studies(arguments.storage, arguments.runs_dir)
+    board = rank_studies(
+        records, [Apart(one.name, one.problem) for one in unread], first=arguments.study
+    )
+    if arguments.json:
+        import json
+
+        out.show(json.dumps(board.as_json(), indent=2, allow_nan=False))
+    elif not board.groups and not board.apart:
+        out.say("No study has been run here.")
+    elif arguments.html:
+        from hpo.analysis.leaderboard_page import write_leaderboard
+        from hpo.declarations.files import label
+
+        out.say(label(write_leaderboard(board, arguments.runs_dir.expanduser())))
+    else:
+        from hpo.output import leaderboard_pages
+
+        out.show(*leaderboard_pages(board))
+    return DONE
+
+
 def _read(arguments: argparse.Namespace) -> StudyRecord:
     from hpo.reading import read_study
 
@@ -213,6 +240,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "plan": _plan,
     "studies": _studies,
     "show": _show,
+    "leaderboard": _leaderboard,
     "report": _report,
     "validate": _validate,
     "clean": _clean,

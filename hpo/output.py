@@ -26,6 +26,7 @@ from hpo.finals.headline import headline
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hpo.analysis.leaderboard import Leaderboard
     from hpo.declarations import Declared
     from hpo.reading import StudySummary
     from hpo.records import StudyRecord, TestReading, TrialRecord
@@ -251,6 +252,26 @@ def studies_table(declared: Sequence[Declared], summaries: Sequence[StudySummary
             description,
         )
     return table
+
+
+def leaderboard_pages(board: Leaderboard) -> list[RenderableType]:
+    """The ranked studies, a table for each protocol and kind of evidence; then those left out."""
+    from hpo.analysis.leaderboard import differing_lines, protocol_line, tables_of
+
+    parts: list[RenderableType] = []
+    for group in board.groups:
+        parts.append(Text(visible(protocol_line(group))))
+        parts += [Text(visible(f"  {line}")) for line in differing_lines(group)]
+        for ranked in tables_of(group):
+            table = _table(*ranked.heads)
+            _flush_right(table, *ranked.numeric)
+            for row in ranked.rows:
+                _add_row(table, *row)
+            parts += [Text(visible(ranked.title)), table]
+    if board.apart:
+        parts.append(Text("Left out:"))
+        parts += [Text(visible(f"  {one.study}: {one.reason}")) for one in board.apart]
+    return parts
 
 
 def _pairs(title: str, pairs: Mapping[str, Any]) -> Table:

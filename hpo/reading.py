@@ -47,6 +47,14 @@ class StudySummary:
     elapsed_s: float
 
 
+@dataclass(frozen=True)
+class UnreadStudy:
+    """A study that is there and cannot be read."""
+
+    name: str
+    problem: str
+
+
 def read_study(storage_url: str | None, name: str, runs_dir: Path) -> StudyRecord:
     """All that is known of the study called `name`; `storage_url` `None` means the default one.
 
@@ -83,6 +91,33 @@ def list_studies(storage_url: str | None, runs_dir: Path) -> list[StudySummary]:
             for name in sorted(optuna.get_all_study_names(storage))
         ]
         return [_summary_of(study, database, runs) for study in found if _is_ours(study)]
+
+
+def read_studies(
+    storage_url: str | None, runs_dir: Path
+) -> tuple[list[StudyRecord], list[UnreadStudy]]:
+    """All studies of ours by name, and those that cannot be read; none without a database."""
+    runs = runs_dir.expanduser().resolve()
+    database = locate(storage_url, runs)
+    read: list[StudyRecord] = []
+    unread: list[UnreadStudy] = []
+    if not database.exists:
+        return read, unread
+    with _reading(database) as storage:
+        for name in sorted(optuna.get_all_study_names(storage)):
+            study = optuna.load_study(study_name=name, storage=storage)
+            if not _is_ours(study):
+                continue
+            try:
+                read.append(_record_of(_detach(study), database, runs))
+            except UserError as error:
+                unread.append(UnreadStudy(name, str(error)))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                # What is stored is not what we write; the other studies are none the worse.
+                unread.append(
+                    UnreadStudy(name, f"what is stored of it makes no sense ({error!r})")
+                )
+    return read, unread
 
 
 @contextmanager

@@ -20,7 +20,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("league", "own-data", "own-study", "parallel")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("leaderboard", "league", "own-data", "own-study", "parallel")
+    ),
 ]
 
 TINY = {

@@ -1,0 +1,423 @@
+"""The leaderboard: studies of one protocol, ranked by the strongest evidence that each has.
+
+Evidence of different kinds is never put into one order: a best validation score flatters whoever
+tried more, and one run's test score holds that run's luck. So each kind has ranks of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from scipy import stats
+
+from core.errors import UserError
+from core.task import Metric
+from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration
+from hpo.analysis.trials import seconds_of
+from hpo.declarations.errors import did_you_mean
+from hpo.folders import finite
+from hpo.identity import Change, differences
+from hpo.protocol import SHORT, ProtocolLock
+from hpo.records import StudyRecord, TestReading, TestScore
+
+SCHEMA_VERSION = 1
+"""Of the JSON; raised when a key goes or changes meaning, not when one is added."""
+
+Evidence = Literal["clean_test", "test", "validation"]
+EVIDENCE: tuple[Evidence, ...] = ("clean_test", "test", "validation")
+"""From the strongest to the weakest."""
+_RANKED_BY = {
+    "clean_test": "Ranked by the test {metric} of the configuration chosen on validation, "
+    "its mean over fresh seeds ({better} is better)",
+    "test": "Ranked by the test {metric} of the one run chosen on validation ({better} is better)",
+    "validation": "Ranked by the best validation {metric}, which flatters whoever tried more "
+    "({better} is better); the test set has not been read",
+}
+_HEADS = {"clean_test": "clean test", "test": "test", "validation": "validation"}
+
+
+class LeaderboardError(UserError):
+    """A study was asked for that the leaderboard does not rank."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value and what it rests on."""
+
+    value: float
+    trial: int
+    n: int = 1
+    """Runs of which it is the mean."""
+    half_width: float | None = None
+    """Of the mean's 95 percent t-interval; `None` for a single run."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study on the board."""
+
+    study: str
+    scores: Mapping[Evidence, Score]
+    """What there is of each kind."""
+    final: Score | None
+    """The best run on the test set, as the line `FINAL_TEST_...` tells it."""
+    openings: int
+    """How often the test set was read."""
+    finished: int
+    complete: int
+    total: int
+    """Trials: ended in any way, complete, and asked for."""
+    trials_s: float
+    """Seconds of all trials together: training, evaluating, waiting."""
+    elapsed_s: float
+    """Wall-clock over all runs of the study."""
+    devices: Mapping[str, int]
+    """Device -> trials that ended on it, where that was recorded."""
+    rank: int | None = None
+    """Among the studies with the same kind of evidence, from 1; equal values share it."""
+
+    @property
+    def ranked_by(self) -> Evidence | None:
+        """The strongest kind of evidence that there is."""
+        return next((kind for kind in EVIDENCE if kind in self.scores), None)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Studies whose protocols have the same hash."""
+
+    lock: ProtocolLock
+    metric: Metric
+    final_line: str
+    entries: tuple[Entry, ...]
+    """By kind of evidence, the strongest first, then by rank; those without a score last."""
+    differing: tuple[Change, ...] = ()
+    """In what its protocol (`now`) differs from the first group's (`before`)."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A study that cannot be ranked."""
+
+    study: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All studies of a database."""
+
+    groups: tuple[Group, ...]
+    """The one asked for first, then the largest."""
+    apart: tuple[Apart, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON, as `docs/leaderboard.md` describes it."""
+        told: dict[str, Any] = finite(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "groups": [_group_json(group) for group in self.groups],
+                "apart": [{"study": one.study, "reason": one.reason} for one in self.apart],
+            }
+        )
+        return told
+
+
+def rank_studies(
+    records: Iterable[StudyRecord], apart: Iterable[Apart] = (), *, first: str | None = None
+) -> Leaderboard:
+    """Ranks studies within their protocols; `apart` are those that could not be read.
+
+    Args:
+        first: the study whose protocol is to come first; the largest group by default.
+
+    Raises: LeaderboardError if `first` is not among those ranked.
+    """
+    left_out = list(apart)
+    groups: dict[str, list[StudyRecord]] = {}
+    for record in records:
+        obstacle = _obstacle(record)
+        if record.lock is None or obstacle is not None:
+            left_out.append(Apart(record.name, obstacle or ""))
+        else:
+            groups.setdefault(record.lock.hash, []).append(record)
+    _check_first(first, groups.values(), left_out)
+
+    def place(members: list[StudyRecord]) -> tuple[bool, int, str]:
+        names = sorted(record.name for record in members)
+        return first not in names, -len(names), names[0]
+
+    ordered = [_group_of(members) for members in sorted(groups.values(), key=place)]
+    return Leaderboard(
+        tuple(
+            replace(
+                group,
+                differing=tuple(differences(ordered[0].lock.content, group.lock.content)),
+            )
+            for group in ordered
+        ),
+        tuple(sorted(left_out, key=lambda one: one.study)),
+    )
+
+
+def _obstacle(record: StudyRecord) -> str | None:
+    """Why a study cannot be ranked; `None` where it can."""
+    if record.lock is None:
+        if record.trials:
+            return "begun before protocols were locked; run its command again to lock it"
+        return "its data have not been looked at yet"
+    if not record.readings:
+        return None
+    reading, locked = record.readings[-1], record.lock
+    if locked.signature is not None and reading.signature != locked.signature:
+        return (
+            f"its test score was computed as {reading.signature}, and its protocol says "
+            f"{locked.signature}"
+        )
+    if reading.data_digest != locked.content["digests"].get("data"):
+        return "its test score was read on data other than its protocol's"
+    return None
+
+
+def _check_first(
+    first: str | None, groups: Iterable[Sequence[StudyRecord]], apart: Sequence[Apart]
+) -> None:
+    ranked = sorted(record.name for members in groups for record in members)
+    if first is None or first in ranked:
+        return
+    why = next((one.reason for one in apart if one.study == first), None)
+    if why is not None:
+        raise LeaderboardError(f"it is not ranked: {why}", where=f"study {first!r}")
+    raise LeaderboardError(
+        f"no study {first!r} has been run here",
+        allowed=", ".join(ranked) or "none yet",
+        way_out=did_you_mean(first, ranked),
+    )
+
+
+def _group_of(records: Sequence[StudyRecord]) -> Group:
+    record = records[0]
+    assert record.lock is not None
+    entries = [_entry_of(one) for one in records]
+    ranked = [entry for kind in EVIDENCE for entry in _rank(entries, kind, record.metric)]
+    rest = sorted(
+        (entry for entry in entries if entry.ranked_by is None), key=lambda entry: entry.study
+    )
+    return Group(record.lock, record.metric, record.final_line, (*ranked, *rest))
+
+
+def _rank(entries: Iterable[Entry], kind: Evidence, metric: Metric) -> list[Entry]:
+    """The entries whose strongest evidence is of a kind, best first."""
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+    own = [
+        (sign * entry.scores[kind].value, entry) for entry in entries if entry.ranked_by == kind
+    ]
+    own.sort(key=lambda one: (one[0], one[1].study))
+    return [
+        replace(entry, rank=1 + sum(other < value for other, _ in own)) for value, entry in own
+    ]
+
+
+def _entry_of(record: StudyRecord) -> Entry:
+    best = record.best
+    scores: dict[Evidence, Score] = {}
+    final = None
+    if record.readings:
+        reading = record.readings[-1]
+        if (clean := _clean_of(reading)) is not None:
+            scores["clean_test"] = clean
+        if (single := _single_of(reading)) is not None:
+            scores["test"] = single
+        final = _best_of(reading.runs, record.metric)
+    if best is not None and best.value is not None and math.isfinite(best.value):
+        scores["validation"] = Score(best.value, best.number)
+    return Entry(
+        study=record.name,
+        scores=scores,
+        final=final,
+        openings=len(record.readings),
+        finished=sum(trial.is_finished for trial in record.trials),
+        complete=sum(trial.state == "complete" for trial in record.trials),
+        total=record.total,
+        trials_s=sum(seconds_of(trial) or 0.0 for trial in record.trials),
+        elapsed_s=record.elapsed_s,
+        devices=Counter(trial.device for trial in record.trials if trial.device),
+    )
+
+
+def _clean_of(reading: TestReading) -> Score | None:
+    """The mean over fresh seeds of the configuration chosen on validation."""
+    values = [run.value for run in reading.runs if _is_fresh(run, reading)]
+    if not values or not all(map(math.isfinite, values)):
+        return None
+    half_width = None
+    if len(values) > 1:
+        quantile = float(stats.t.ppf(0.975, len(values) - 1))
+        half_width = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return Score(statistics.fmean(values), reading.selected, len(values), half_width)
+
+
+def _is_fresh(run: TestScore, reading: TestReading) -> bool:
+    return run.trial == reading.selected and run.seed is not None
+
+
+def _single_of(reading: TestReading) -> Score | None:
+    """The run of the search that was chosen on validation: no choice was made on the test set."""
+    for run in reading.runs:
+        if run.trial == reading.selected and run.seed is None and math.isfinite(run.value):
+            return Score(run.value, run.trial)
+    return None
+
+
+def _best_of(runs: Iterable[TestScore], metric: Metric) -> Score | None:
+    best: TestScore | None = None
+    for run in runs:
+        if math.isfinite(run.value) and (best is None or metric.is_better(run.value, best.value)):
+            best = run
+    return None if best is None else Score(best.value, best.trial)
+
+
+# As text
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """A part of a group as people read it: the studies with one kind of evidence."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """The second cell is the study's name."""
+    numeric: frozenset[int]
+    """Columns to set flush right."""
+
+
+def tables_of(group: Group) -> list[RankTable]:
+    """The group's tables, one for each kind of evidence that some study is ranked by."""
+    scores = ScoreFormat(
+        group.metric,
+        decimals_for(one.value for entry in group.entries for one in entry.scores.values()),
+    )
+    kinds: tuple[Evidence | None, ...] = (*EVIDENCE, None)
+    parts = [(kind, [one for one in group.entries if one.ranked_by == kind]) for kind in kinds]
+    return [_table_of(group, kind, entries, scores) for kind, entries in parts if entries]
+
+
+def _table_of(
+    group: Group, kind: Evidence | None, entries: Sequence[Entry], scores: ScoreFormat
+) -> RankTable:
+    metric = group.metric
+    better = "higher" if metric.direction == "maximize" else "lower"
+    title = "Not ranked: no trial is complete"
+    shown: list[Evidence] = []
+    if kind is not None:
+        title = _RANKED_BY[kind].format(metric=metric.name, better=better)
+        shown = list(dict.fromkeys((kind, "validation")))
+    has_test = kind in ("clean_test", "test")
+    heads = ["rank", "study", *(f"{_HEADS[one]} {metric.name}" for one in shown)]
+    heads += [group.final_line] if has_test else []
+    heads += ["trials", "time of trials", "device"]
+    rows = [
+        (
+            MISSING if entry.rank is None else str(entry.rank),
+            entry.study,
+            *(_score_text(entry.scores.get(one), scores) for one in shown),
+            *([_final_text(entry, scores)] if has_test else []),
+            f"{entry.finished}/{entry.total}",
+            duration(entry.trials_s),
+            _devices_text(entry.devices),
+        )
+        for entry in entries
+    ]
+    numbers = {heads.index("rank"), *range(2, len(heads) - 1)}
+    return RankTable(title, tuple(heads), tuple(rows), frozenset(numbers))
+
+
+def _score_text(score: Score | None, scores: ScoreFormat) -> str:
+    if score is None:
+        return MISSING
+    if score.half_width is None:
+        return scores.text(score.value)
+    return f"{scores.number(score.value)} ± {scores.text(score.half_width)} (n={score.n})"
+
+
+def _final_text(entry: Entry, scores: ScoreFormat) -> str:
+    said = scores.text(None if entry.final is None else entry.final.value)
+    return said if entry.openings < 2 else f"{said} (read {entry.openings} times)"
+
+
+def _devices_text(devices: Mapping[str, int]) -> str:
+    if len(devices) == 1:
+        return next(iter(devices))
+    return ", ".join(f"{name} ({number})" for name, number in devices.items()) or MISSING
+
+
+def protocol_line(group: Group) -> str:
+    """`Protocol 1a2b3c4d5e6f of translation: 3 studies`."""
+    number = len(group.entries)
+    studies = "1 study" if number == 1 else f"{number} studies"
+    return f"Protocol {group.lock.short} of {group.lock.content['task']}: {studies}"
+
+
+def differing_lines(group: Group) -> list[str]:
+    """`protocol.max_len: 32, and 64 in the first`, one for each key that differs."""
+    return [
+        f"{change.key}: {_protocol_value(change.now)}, and "
+        f"{_protocol_value(change.before)} in the first"
+        for change in group.differing
+    ]
+
+
+def _protocol_value(value: Any) -> str:
+    if value is None:
+        return "unset"
+    text = str(value)
+    is_digest = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    return text[:SHORT] if is_digest else text
+
+
+# As JSON
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    metric = group.metric
+    return {
+        "protocol": group.lock.as_json(),
+        "metric": {"name": metric.name, "unit": metric.unit, "direction": metric.direction},
+        "final_line": group.final_line,
+        "differs_from_first": [
+            {"key": one.key, "first": one.before, "here": one.now} for one in group.differing
+        ],
+        "entries": [_entry_json(entry) for entry in group.entries],
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "study": entry.study,
+        "rank": entry.rank,
+        "ranked_by": entry.ranked_by,
+        **{kind: _score_json(entry.scores.get(kind)) for kind in EVIDENCE},
+        "final_test": _score_json(entry.final),
+        "openings": entry.openings,
+        "trials": {"finished": entry.finished, "complete": entry.complete, "total": entry.total},
+        "trials_s": entry.trials_s,
+        "elapsed_s": entry.elapsed_s,
+        "devices": dict(entry.devices),
+    }
+
+
+def _score_json(score: Score | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    return {
+        "value": score.value,
+        "half_width": score.half_width,
+        "n": score.n,
+        "trial": score.trial,
+    }
