@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SHORT = 12
 """Hexadecimal digits of a hash or digest that people are shown."""
 
+_KEYS = {"task", "protocol", "digests", "steps", "signature"}
+
 
 @dataclass(frozen=True)
 class ProtocolLock:
@@ -58,8 +60,19 @@ def lock_of(study: Study, digests: Mapping[str, str]) -> ProtocolLock:
 
 
 def stored_lock(stored: Mapping[str, Any] | None) -> ProtocolLock | None:
-    """The lock that a study's attribute holds; `None` for a study that has none yet."""
-    return None if stored is None else ProtocolLock(stored["content"])
+    """The lock that a study's attribute holds; `None` for a study that has none yet.
+
+    Raises: ValueError if it is none of ours.
+    """
+    if stored is None:
+        return None
+    try:
+        content = stored["content"]
+        if not content.keys() >= _KEYS or "data" not in content["digests"]:
+            raise ValueError(f"keys {sorted(content)}")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"the protocol lock is damaged: {error}") from None
+    return ProtocolLock(content)
 
 
 def refuse_other_run(

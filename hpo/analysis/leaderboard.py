@@ -7,23 +7,21 @@ tried more, and one run's test score holds that run's luck. So each kind has ran
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-from scipy import stats
 
 from core.errors import UserError
 from core.task import Metric
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration
 from hpo.analysis.trials import seconds_of
 from hpo.declarations.errors import did_you_mean
+from hpo.finals.headline import headline
 from hpo.folders import finite
 from hpo.identity import Change, differences
 from hpo.protocol import SHORT, ProtocolLock
-from hpo.records import StudyRecord, TestReading, TestScore
+from hpo.records import StudyRecord, TestReading
 
 SCHEMA_VERSION = 1
 """Of the JSON; raised when a key goes or changes meaning, not when one is added."""
@@ -36,7 +34,7 @@ _RANKED_BY = {
     "its mean over fresh seeds ({better} is better)",
     "test": "Ranked by the test {metric} of the one run chosen on validation ({better} is better)",
     "validation": "Ranked by the best validation {metric}, which flatters whoever tried more "
-    "({better} is better); the test set has not been read",
+    "({better} is better); without a test score",
 }
 _HEADS = {"clean_test": "clean test", "test": "test", "validation": "validation"}
 
@@ -66,6 +64,8 @@ class Entry:
     """What there is of each kind."""
     final: Score | None
     """The best run on the test set, as the line `FINAL_TEST_...` tells it."""
+    bias: float | None
+    """By how much `final` looks better than the clean score; `None` without one of the two."""
     openings: int
     """How often the test set was read."""
     finished: int
@@ -224,22 +224,25 @@ def _rank(entries: Iterable[Entry], kind: Evidence, metric: Metric) -> list[Entr
 
 
 def _entry_of(record: StudyRecord) -> Entry:
-    best = record.best
+    best, final, bias = record.best, None, None
     scores: dict[Evidence, Score] = {}
-    final = None
-    if record.readings:
-        reading = record.readings[-1]
-        if (clean := _clean_of(reading)) is not None:
-            scores["clean_test"] = clean
+    reading = record.readings[-1] if record.readings else None
+    if reading is not None and all(math.isfinite(run.value) for run in reading.runs):
+        head = headline(reading, record.metric)
+        final = Score(head.final.value, head.final.trial)
+        if head.clean is not None:
+            clean = head.clean
+            scores["clean_test"] = Score(clean.mean, reading.selected, clean.n, clean.half_width)
+            bias = head.bias
         if (single := _single_of(reading)) is not None:
             scores["test"] = single
-        final = _best_of(reading.runs, record.metric)
     if best is not None and best.value is not None and math.isfinite(best.value):
         scores["validation"] = Score(best.value, best.number)
     return Entry(
         study=record.name,
         scores=scores,
         final=final,
+        bias=bias,
         openings=len(record.readings),
         finished=sum(trial.is_finished for trial in record.trials),
         complete=sum(trial.state == "complete" for trial in record.trials),
@@ -250,36 +253,12 @@ def _entry_of(record: StudyRecord) -> Entry:
     )
 
 
-def _clean_of(reading: TestReading) -> Score | None:
-    """The mean over fresh seeds of the configuration chosen on validation."""
-    values = [run.value for run in reading.runs if _is_fresh(run, reading)]
-    if not values or not all(map(math.isfinite, values)):
-        return None
-    half_width = None
-    if len(values) > 1:
-        quantile = float(stats.t.ppf(0.975, len(values) - 1))
-        half_width = quantile * statistics.stdev(values) / math.sqrt(len(values))
-    return Score(statistics.fmean(values), reading.selected, len(values), half_width)
-
-
-def _is_fresh(run: TestScore, reading: TestReading) -> bool:
-    return run.trial == reading.selected and run.seed is not None
-
-
 def _single_of(reading: TestReading) -> Score | None:
     """The run of the search that was chosen on validation: no choice was made on the test set."""
     for run in reading.runs:
-        if run.trial == reading.selected and run.seed is None and math.isfinite(run.value):
+        if run.trial == reading.selected and run.seed is None:
             return Score(run.value, run.trial)
     return None
-
-
-def _best_of(runs: Iterable[TestScore], metric: Metric) -> Score | None:
-    best: TestScore | None = None
-    for run in runs:
-        if math.isfinite(run.value) and (best is None or metric.is_better(run.value, best.value)):
-            best = run
-    return None if best is None else Score(best.value, best.trial)
 
 
 # As text
@@ -313,7 +292,7 @@ def _table_of(
 ) -> RankTable:
     metric = group.metric
     better = "higher" if metric.direction == "maximize" else "lower"
-    title = "Not ranked: no trial is complete"
+    title = "Not ranked: no score yet"
     shown: list[Evidence] = []
     if kind is not None:
         title = _RANKED_BY[kind].format(metric=metric.name, better=better)
@@ -404,6 +383,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "ranked_by": entry.ranked_by,
         **{kind: _score_json(entry.scores.get(kind)) for kind in EVIDENCE},
         "final_test": _score_json(entry.final),
+        "selection_bias": entry.bias,
         "openings": entry.openings,
         "trials": {"finished": entry.finished, "complete": entry.complete, "total": entry.total},
         "trials_s": entry.trials_s,

@@ -95,7 +95,11 @@ def test_a_child_runs_trials_one_after_another_and_stays_warm(
     assert steps == [3, 6, 9, 12]
     assert sum(isinstance(event, Progress) for event in heard.events) == 12
     assert tuple(heard.events[-1:]) == (outcome.curve[-1],)
-    assert outcome.facts == {"version": "2.3", "machine": {"threads": 3, "device": None}}
+    assert outcome.facts == {
+        "version": "2.3",
+        "machine": {"threads": 3, "device": None},
+        "device": "cpu toy",
+    }
     assert type(outcome.facts["version"]) is str  # to receive it, nothing need be imported
     first = _pid(slot)
     assert slot.run(make_work(1), Listener()).state is OutcomeState.COMPLETED

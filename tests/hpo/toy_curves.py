@@ -194,7 +194,11 @@ def _outcome(config: RunConfig, state: OutcomeState, step: int) -> Outcome:
         health=Health("diverged" if diverged else "healthy", grad_norm_max=math.inf),
         cost=Cost(prepare_s=0.01, finetune_s=max(step * protocol.step_s, 0.01)),
         reason=f"loss inf at step {step}" if diverged else "",
-        facts={"version": Version("2.3"), "machine": {"threads": 3, "device": None}},
+        facts={
+            "version": Version("2.3"),
+            "machine": {"threads": 3, "device": None},
+            "device": "cpu toy",
+        },
     )
 
 

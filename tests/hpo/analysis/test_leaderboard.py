@@ -114,10 +114,8 @@ def test_the_clean_score_is_the_mean_over_fresh_seeds_of_the_selected_alone() ->
     }
 
 
-def test_a_single_fresh_seed_has_no_interval() -> None:
-    (entry,) = rank_studies([fresh("one", 30.0)]).groups[0].entries
-    assert entry.scores["clean_test"].half_width is None
-    assert entry.scores["clean_test"].n == 1
+def test_a_single_fresh_seed_tells_no_spread_and_is_not_ranked_by() -> None:
+    assert order(rank_studies([fresh("one", 30.0)])) == [("one", 1, "test")]
 
 
 def test_lower_is_better_where_the_metric_says_so() -> None:
@@ -240,6 +238,7 @@ def test_the_json_holds_what_is_documented() -> None:
         "test": {"value": 29.0, "half_width": None, "n": 1, "trial": 0},
         "validation": {"value": 30.0, "half_width": None, "n": 1, "trial": 0},
         "final_test": {"value": 30.0, "half_width": None, "n": 1, "trial": 0},
+        "selection_bias": 1.0,
         "openings": 2,
         "trials": {"finished": 2, "complete": 1, "total": 5},
         "trials_s": 13.0,
