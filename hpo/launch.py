@@ -35,6 +35,7 @@ from hpo.forecast import Forecast
 from hpo.ledger import Opening, Run, read_ledger
 from hpo.lock import own
 from hpo.opening import open_study, settle_facts
+from hpo.protocol import stored_lock
 from hpo.pruners import build_pruner
 from hpo.reading import read_study
 from hpo.records import StudyRecord, TestReading
@@ -285,6 +286,7 @@ class _Run:
         if reader.is_interrupted:
             self.stop = Stop.INTERRUPTED
         if self.reading is not None:
+            self._compare_signature(self.reading)
             self._tidy_repeats(self.reading)
 
     def _tidy_repeats(self, reading: TestReading) -> None:
@@ -298,6 +300,17 @@ class _Run:
                 Note(
                     f"the test set was read for trial {reading.selected}; trial "
                     f"{selected} is the best now. Read it again with --again."
+                )
+            )
+
+    def _compare_signature(self, reading: TestReading) -> None:
+        """Says where a task scores otherwise than it told when the protocol was locked."""
+        lock = stored_lock(self.optuna_study.user_attrs.get(attributes.PROTOCOL))
+        if lock is not None and lock.signature not in (None, reading.signature):
+            self.observe(
+                Note(
+                    f"the test score was computed as {reading.signature}, and the protocol says "
+                    f"{lock.signature}: the leaderboard will leave this study out"
                 )
             )
 

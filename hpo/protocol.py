@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.settings import digest_of
 from hpo.identity import differences, refuse_changes
 
 if TYPE_CHECKING:
+    from core.settings import RunConfig
     from hpo.declarations import Study
 
 SHORT = 12
@@ -76,14 +79,32 @@ def stored_lock(stored: Mapping[str, Any] | None) -> ProtocolLock | None:
 
 
 def refuse_other_run(
-    study: str, lock: ProtocolLock, run: str, config: Mapping[str, Any], *, way_out: str
+    study: str, lock: ProtocolLock | None, run: str, config: RunConfig, folder: Path
 ) -> None:
-    """Refuses a run whose configuration, a `RunConfig` as JSON, is not under the lock.
+    """Refuses a run that is not under the lock, or whose folder was begun by one that was not.
 
-    `run` names it in the message: `trial 7`.
+    `run` names it in the message: `trial 7`. Without a lock there is nothing to refuse it by.
 
     Raises: StudyConflictError with the keys that differ.
     """
+    if lock is None:
+        return
+    _compare(
+        study,
+        lock,
+        run,
+        config.model_dump(mode="json"),
+        way_out="Run it as a new study with --name NEW.",
+    )
+    begun = _config_in(folder)
+    if begun is not None:
+        way_out = f"Delete that folder, and {run} begins again."
+        _compare(study, lock, f"what lies in {folder}", begun, way_out=way_out)
+
+
+def _compare(
+    study: str, lock: ProtocolLock, what: str, config: Mapping[str, Any], *, way_out: str
+) -> None:
     locked = lock.content
     refuse_changes(
         study,
@@ -91,7 +112,7 @@ def refuse_other_run(
             {
                 "task": locked["task"],
                 "protocol": locked["protocol"],
-                "digests": {"data": locked["digests"].get("data")},
+                "digests": {"data": locked["digests"]["data"]},
             },
             {
                 "task": config.get("task"),
@@ -100,5 +121,17 @@ def refuse_other_run(
             },
         ),
         way_out,
-        said=f"{run} is not under the study's protocol, {lock.short}",
+        said=f"{what} is not under the study's protocol, {lock.short}",
     )
+
+
+def _config_in(folder: Path) -> Mapping[str, Any] | None:
+    """The configuration that a folder was begun with; `None` where none can be read.
+
+    A folder with a run in it that says nothing of its configuration is core's to refuse.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return config if isinstance(config, dict) else None

@@ -152,12 +152,13 @@ class Roster:
         trial = trials.take_up(self._with_sampler(number), number)
         realised = suggest(self._study.space, trial)
         config = build_config(self._study, realised, self._facts, number)
-        self._refuse_other_protocol(number, config)
+        folder = self._folder.trial(number)
+        refuse_other_run(self._study.name, self._lock, f"trial {number}", config, folder)
         attributes = trial.user_attrs
         attempt = int(attributes.get("attempt", 0)) + 1
         changed = {**realised, "attempt": attempt, "slot": slot}
         trials.set_attributes(self._optuna, number, changed)
-        folder = make_private(self._folder.trial(number))
+        make_private(folder)
         self.write(number)
         return Entry(
             trial=trial,
@@ -225,28 +226,6 @@ class Roster:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
         write_trial(self._folder, self._frozen(number), list(self._study.space.parameters))
 
-    def _refuse_other_protocol(self, number: int, config: RunConfig) -> None:
-        """Compares a trial, and the files of its earlier attempts, with the locked protocol."""
-        if self._lock is None:
-            return
-        name, folder = self._study.name, self._folder.trial(number)
-        refuse_other_run(
-            name,
-            self._lock,
-            f"trial {number}",
-            config.model_dump(mode="json"),
-            way_out="Run it as a new study with --name NEW.",
-        )
-        begun = _config_in(folder)
-        if begun is not None:
-            refuse_other_run(
-                name,
-                self._lock,
-                f"what lies in {folder}",
-                begun,
-                way_out=f"Delete that folder, and trial {number} begins again.",
-            )
-
     def _tell_optuna(self, entry: Entry, ending: Ending) -> None:
         study, number = entry.trial.study, entry.number
         try:
@@ -289,18 +268,6 @@ def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) 
     tidy(
         folder, [_as_finished(trial) for trial in finished], study.spec.metric, study.storage.keep
     )
-
-
-def _config_in(folder: Path) -> Mapping[str, Any] | None:
-    """The configuration that a trial's folder was begun with; `None` where none can be read.
-
-    A folder with a run in it that says nothing of its configuration is core's to refuse.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return config if isinstance(config, dict) else None
 
 
 def _state_in(path: Path) -> str | None:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.settings import RunConfig
 from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdict
+from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove
 from hpo.driver import RETRIES
@@ -29,6 +30,7 @@ from hpo.finals.standings import (
 from hpo.finals.statistics import combine, is_behind
 from hpo.folders import StudyFolder, make_private
 from hpo.interrupts import listening
+from hpo.protocol import refuse_other_run, stored_lock
 from hpo.sampling import build_repeat
 from hpo.slots import Slot, Work, WorkerError, serve
 
@@ -69,6 +71,7 @@ class Finals:
         self._observe = observe
         self._may_start = may_start
         self._metric = study.spec.metric
+        self._lock = stored_lock(optuna_study.user_attrs.get(PROTOCOL))
         self._trials = {one.number: one for one in optuna_study.get_trials(deepcopy=False)}
         self._earlier = read_standings(folder.finals)
         self._standings = self._begin(self._earlier)
@@ -224,6 +227,7 @@ class Finals:
         """Runs a repeat to its end; a breakdown is given another attempt, in a fresh process."""
         place = make_private(self._folder.repeat(job.trial, job.seed))
         config = self.config(job.trial, job.seed, self._facts)
+        refuse_other_run(self._study.name, self._lock, str(job), config, place)
         begun = time.monotonic()
         for attempt in range(1, RETRIES + 2):
             with self._changed:

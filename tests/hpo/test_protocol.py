@@ -11,7 +11,7 @@ import optuna
 import pytest
 import toy_curves
 from toy_bench import HALVING, SPACE, MakeStudy, toy_slots
-from toy_runs import run_study
+from toy_runs import Watcher, run_study
 
 from core.registry import find_task
 from core.settings import digest_of
@@ -19,7 +19,7 @@ from hpo import attributes
 from hpo.declarations import Study, load_study
 from hpo.events import Event, TrialEvaluated
 from hpo.identity import StudyConflictError
-from hpo.protocol import ProtocolLock, lock_of, refuse_other_run
+from hpo.protocol import ProtocolLock, lock_of
 from hpo.reading import read_study
 from hpo.slots import Work
 
@@ -203,16 +203,28 @@ def test_an_orphan_whose_folder_was_begun_as_something_else_is_refused(
     assert run_study(study, runs, trials=1).failure is None
 
 
-def test_a_run_under_the_lock_passes(make_study: MakeStudy) -> None:
-    study = make_study()
-    one = lock(study)
-    config = {
-        "task": "toy",
-        "protocol": study.protocol.model_dump(mode="json"),
-        "data_digest": DIGESTS["data"],
-        "groups": {"model": {"width": 3}},
-        "seed": 7,
-    }
-    refuse_other_run("toy", one, "trial 0", config, way_out="")
-    with pytest.raises(StudyConflictError, match=r'task was "toy", is absent'):
-        refuse_other_run("toy", one, "trial 0", {**config, "task": None}, way_out="")
+def test_a_task_that_scores_otherwise_than_it_said_is_told(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy_curves, "SIGNATURE", "toy|v3")
+    study, watch = make_study(), Watcher()
+    runs = tmp_path / "runs"
+    spec = replace(study.spec, signature=lambda _: "toy|v1")
+    run_study(replace(study, spec=spec), runs, watch, trials=1)
+    (note,) = [note for note in watch.notes() if "signature" in note or "computed as" in note]
+    assert note.startswith("the test score was computed as toy|v3, and the protocol says toy|v1")
+
+
+def test_a_repeat_of_another_protocol_is_refused_too(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hpo.sampling import build_repeat
+
+    def changed(*words: Any) -> Any:
+        return build_repeat(*words).model_copy(update={"data_digest": "e" * 64})
+
+    monkeypatch.setattr("hpo.finals.repeats.build_repeat", changed)
+    study = make_study(rest="[finals]\ntop = 1\nseeds = 2\n")
+    with pytest.raises(StudyConflictError, match="trial 0, seed 1 is not under") as caught:
+        run_study(study, tmp_path / "runs", trials=1)
+    assert caught.value.keys == ("digests.data",)

@@ -6,6 +6,7 @@ import pytest
 import sacrebleu
 
 from core.translation.bleu import corpus_bleu
+from core.translation.spec import SPEC
 
 REFERENCES = ["A man is riding a red bicycle.", "Two dogs play in the deep snow.", "Er, no."]
 HYPOTHESES = ["A man rides a red bicycle.", "Two dogs are playing in the snow.", ""]
@@ -52,3 +53,9 @@ def test_no_warning_leaks(caplog: pytest.LogCaptureFixture, capfd: pytest.Captur
     corpus_bleu(["Two dogs play in the snow ."] * 150, ["Two dogs play in snow ."] * 150)
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_protocol_names_the_signature_before_anything_is_scored() -> None:
+    protocol = SPEC.protocol()
+    assert SPEC.signature is not None
+    assert SPEC.signature(protocol) == corpus_bleu(["a b", "c"], ["b", "d e f g"]).signature
