@@ -256,7 +256,7 @@ def studies_table(declared: Sequence[Declared], summaries: Sequence[StudySummary
 
 def leaderboard_pages(board: Leaderboard) -> list[RenderableType]:
     """The ranked studies, a table for each protocol and kind of evidence; then those left out."""
-    from hpo.analysis.leaderboard import differing_lines, protocol_line, tables_of
+    from hpo.analysis.leaderboard_tables import differing_lines, protocol_line, tables_of
 
     parts: list[RenderableType] = []
     for group in board.groups:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from hpo.analysis.leaderboard import (
-    Group,
-    Leaderboard,
+from hpo.analysis.leaderboard import Group, Leaderboard
+from hpo.analysis.leaderboard_tables import (
     RankTable,
     differing_lines,
     protocol_line,

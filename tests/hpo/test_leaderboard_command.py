@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
-from toy_bench import write_study
+from toy_bench import MakeStudy, write_study
 from toy_curves import SIGNATURE
 from toy_runs import run_study
 
@@ -91,6 +91,22 @@ def test_it_ranks_the_studies_of_a_protocol(command: Command, runs: Path) -> Non
     code, out, _ = command("--study", "long")
     assert code == 0
     assert out.startswith(f"Protocol {read['long'].lock.short} of toy: 1 study\n")
+
+
+def test_a_study_with_finals_is_ranked_by_them(
+    command: Command, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study("final", rest="[finals]\ntop = 2\nseeds = 3\n")
+    reading = run_study(study, tmp_path / "runs", trials=2).reading
+    assert reading is not None
+    fresh = [one.value for one in reading.runs if one.trial == reading.selected and one.seed]
+    code, out, _ = command("--json")
+    (entry,) = json.loads(out)["groups"][0]["entries"]
+    assert (code, entry["ranked_by"], entry["rank"]) == (0, "clean_test", 1)
+    assert entry["clean_test"]["value"] == pytest.approx(sum(fresh) / 3)
+    assert entry["clean_test"]["n"] == 3
+    assert entry["final_test"]["value"] == max(one.value for one in reading.runs)
+    assert " (n=3) " in command()[1]
 
 
 def test_the_json_is_what_a_program_reads(command: Command, runs: Path) -> None:

@@ -19,11 +19,10 @@ from hpo.analysis.leaderboard import (
     Apart,
     Leaderboard,
     LeaderboardError,
-    differing_lines,
     rank_studies,
-    tables_of,
 )
 from hpo.analysis.leaderboard_page import write_leaderboard
+from hpo.analysis.leaderboard_tables import differing_lines, tables_of
 from hpo.protocol import ProtocolLock
 from hpo.records import StudyRecord, TestReading, TestScore
 from tests.hpo.made_records import BLEU, record, trial
