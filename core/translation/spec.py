@@ -48,6 +48,8 @@ def _count_weights(groups: Mapping[str, Any], protocol: TranslationProtocol) -> 
 
 def _effort(groups: Mapping[str, Any], protocol: TranslationProtocol) -> Effort:
     return estimate_effort(groups["model"], protocol, _count_weights(groups, protocol))
+
+
 def _signature(protocol: TranslationProtocol) -> str:
     """SacreBLEU's, which depends on its version and on nothing that a study declares."""
     from core.translation.bleu import corpus_bleu
