@@ -83,7 +83,8 @@ def run(
     Raises: UserError for what the caller can mend: a study that changed, is owned by another
         process, or has no room on disk.
     """
-    from hpo.launch import RunOptions, launch
+    from hpo.launch import launch
+    from hpo.options import RunOptions
 
     options = RunOptions(
         trials=trials,

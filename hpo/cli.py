@@ -51,7 +51,8 @@ def _complain(line: str) -> None:
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.declarations.files import label
-    from hpo.launch import RunOptions, launch
+    from hpo.launch import launch
+    from hpo.options import RunOptions
     from hpo.output import standing, study_result
     from hpo.view import choose_view
 

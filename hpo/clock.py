@@ -61,10 +61,16 @@ class Deadline:
         return None if self.limit_s is None else self.limit_s - self.clock.elapsed_s
 
     @property
+    def closing_in_s(self) -> float | None:
+        """Seconds until all work has to be done, but for the report."""
+        left = self.left_s
+        return None if left is None else left - self._closing_s
+
+    @property
     def finals_left_s(self) -> float | None:
         """Seconds in which finalists may still be run."""
-        left = self.left_s
-        return None if left is None else left - self._closing_s - self._test_s()
+        left = self.closing_in_s
+        return None if left is None else left - self._test_s()
 
     @property
     def search_left_s(self) -> float | None:
@@ -76,10 +82,4 @@ class Deadline:
     def is_search_over(self) -> bool:
         """Whether no trial may go on."""
         left = self.search_left_s
-        return left is not None and left <= 0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the limit itself is reached."""
-        left = self.left_s
         return left is not None and left <= 0

@@ -10,8 +10,7 @@ import enum
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,7 +31,7 @@ from hpo.forecast import Forecast, prudent_s
 from hpo.interrupts import listening
 from hpo.roster import Entry, Roster
 from hpo.schedulers import Propose, Scheduler, Standing, Thaw
-from hpo.slots import Slot, Work, WorkerError, serve
+from hpo.slots import Slot, Work, WorkerError, enforcing, serve
 
 RETRIES = 1
 """Further attempts, each in a fresh process, that a trial is given when its worker breaks down."""
@@ -41,8 +40,6 @@ FAILURES_IN_A_ROW = 5
 _LOOK_EVERY_S = 0.2
 MISFITS = 3
 """So many proposals one after another that cannot end in time, and no more are asked for."""
-GRACE_S = 5.0
-"""After the end of the search, time in which a trial may leave before its process is killed."""
 
 
 class Stop(enum.Enum):
@@ -122,7 +119,7 @@ class Driver:
             StudyStarted(self._study.name, finished, self._total, len(slots), resumed, best)
         )
         try:
-            with listening(self.interrupt), self._enforcing_the_deadline():
+            with listening(self.interrupt), enforcing(self._is_overdue, slots):
                 serve(slots, self._work_in)
         finally:
             self._deadline.clock.save(now=True)
@@ -359,28 +356,10 @@ class Driver:
 
     # Stopping
 
-    @contextmanager
-    def _enforcing_the_deadline(self) -> Iterator[None]:
-        """Kills what does not leave when the search is over."""
-        done = threading.Event()
-
-        def watch() -> None:
-            over_since: float | None = None
-            while not done.wait(_LOOK_EVERY_S):
-                with self._changed:
-                    is_over = self._deadline.is_search_over and bool(self._running)
-                over_since = (over_since or time.monotonic()) if is_over else None
-                if over_since is not None and time.monotonic() - over_since > GRACE_S:
-                    for slot in self._slots:
-                        slot.kill()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    def _is_overdue(self) -> bool:
+        """Whether trials run that should have left."""
+        with self._changed:
+            return bool(self._running) and self._deadline.is_search_over
 
     @property
     def _is_stopping(self) -> bool:

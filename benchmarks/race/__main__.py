@@ -21,7 +21,8 @@ import plotly.graph_objects as go
 from benchmarks.race.contestants import CONTESTANTS, Contestant
 from hpo import load_study
 from hpo.events import Event, TrialEnded
-from hpo.launch import RunOptions, launch
+from hpo.launch import launch
+from hpo.options import RunOptions
 
 STUDY = Path(__file__).with_name("study.toml")
 Climb = list[tuple[float, float]]

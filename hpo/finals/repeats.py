@@ -32,7 +32,7 @@ from hpo.folders import StudyFolder, make_private
 from hpo.interrupts import listening
 from hpo.protocol import refuse_other_run, stored_lock
 from hpo.sampling import build_repeat
-from hpo.slots import Slot, Work, WorkerError, serve
+from hpo.slots import Slot, Work, WorkerError, enforcing, serve
 
 MayStart = Callable[[RunConfig], bool]
 """Whether a repeat of this configuration would end in time."""
@@ -64,12 +64,17 @@ class Finals:
         *,
         observe: Observe,
         may_start: MayStart = lambda config: True,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`may_start` is asked before each repeat; one that it refuses waits for another run."""
+        """`may_start` is asked before each repeat; one that it refuses waits for another run.
+
+        When time `is_over`, the repeats that run are asked to pause, and killed if they do not.
+        """
         self._study = study
         self._folder = folder
         self._observe = observe
         self._may_start = may_start
+        self._is_over = is_over
         self._metric = study.spec.metric
         self._lock = stored_lock(optuna_study.user_attrs.get(PROTOCOL))
         self._trials = {one.number: one for one in optuna_study.get_trials(deepcopy=False)}
@@ -80,6 +85,7 @@ class Finals:
         self._changed = threading.RLock()
         self._slots: Sequence[Slot] = ()
         self._interrupts = 0
+        self._running = 0
         self._error: BaseException | None = None
 
     # What there is
@@ -174,7 +180,7 @@ class Finals:
         self._save()
         if any(self._is_wanted(job) for job in self._jobs):
             self._observe(Note(self._announcement()))
-        with listening(self.interrupt):
+        with listening(self.interrupt), enforcing(self._is_overdue, slots):
             serve(slots, self._work_in)
         if self._error is not None:
             raise self._error
@@ -202,7 +208,11 @@ class Finals:
 
     @property
     def _is_stopping(self) -> bool:
-        return bool(self._interrupts or self._error)
+        return bool(self._interrupts or self._error) or self._is_over()
+
+    def _is_overdue(self) -> bool:
+        """Whether repeats run that should have left."""
+        return self._running > 0 and self._is_over()
 
     def _work_in(self, index: int, slot: Slot) -> None:
         try:
@@ -235,6 +245,7 @@ class Finals:
                 self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total))
             work = Work(job.trial, attempt, config, place)
             try:
+                self._running += 1
                 outcome = slot.run(work, partial(self._answer, job))
             except WorkerError as fault:
                 if self._is_stopping:
@@ -245,6 +256,8 @@ class Finals:
                     continue
                 self._end(job, ending_of_fault(fault), None, begun)
                 return
+            finally:
+                self._running -= 1
             if outcome.state is OutcomeState.PAUSED:
                 self._tell(job, "interrupted", outcome.value, "", begun)
             else:

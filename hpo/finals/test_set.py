@@ -121,12 +121,21 @@ class TestSetReader:
     __test__ = False
 
     def __init__(
-        self, opening: Opening, folder: StudyFolder, config_of: ConfigOf, observe: Observe
+        self,
+        opening: Opening,
+        folder: StudyFolder,
+        config_of: ConfigOf,
+        observe: Observe,
+        *,
+        may_read: Callable[[RunConfig], bool] = lambda config: True,
     ) -> None:
+        """`may_read` is asked before each run but the first, which is scored in any case."""
         self._opening = opening
         self._folder = folder
         self._config_of = config_of
         self._observe = observe
+        self._may_read = may_read
+        self._has_begun = False
         self._waiting: list[Run] = []
         self._changed = threading.RLock()
         self._slots: Sequence[Slot] = ()
@@ -180,9 +189,14 @@ class TestSetReader:
 
     def _next_run(self) -> Run | None:
         with self._changed:
-            if self._interrupts or self._error or self.failure or not self._waiting:
-                return None
-            return self._waiting.pop(0)
+            while self._waiting and not (self._interrupts or self._error or self.failure):
+                run = self._waiting.pop(0)
+                if not self._has_begun or self._may_read(self._config_of(run)):
+                    self._has_begun = True
+                    return run
+                self._observe(Note(f"test set: {name_of(run)} is left out: no time is left"))
+                self._opening.leave_out(run)
+            return None
 
     def _score(self, run: Run, slot: Slot) -> None:
         config, place = self._config_of(run), folder_of(run, self._folder)

@@ -13,7 +13,8 @@ from core.errors import UserError
 from hpo import cli
 from hpo.declarations import Study
 from hpo.events import Observe, StudyStarted
-from hpo.launch import Result, RunOptions
+from hpo.launch import Result
+from hpo.options import RunOptions
 from hpo.records import StudyRecord
 from tests.hpo.made_records import reading, record, trial
 

@@ -263,7 +263,7 @@ def test_a_trial_without_time_waits_for_more(bench: MakeBench) -> None:
 def test_what_does_not_leave_at_the_time_limit_is_killed(
     bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.driver.GRACE_S", 0.3)
+    monkeypatch.setattr("hpo.slots.GRACE_S", 0.3)
     one = bench()
 
     class DeafSlot(ToySlot):

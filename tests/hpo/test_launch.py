@@ -247,7 +247,7 @@ def test_without_time_for_one_trial_the_run_fails_and_says_so(
 def test_at_the_time_limit_the_result_is_there(make_study: MakeStudy, tmp_path: Path) -> None:
     study, watch = make_study(overrides={"protocol.step_s": 0.02}), Watcher()
     result = run_study(study, tmp_path / "runs", watch, trials=200, time_limit_s=5.0)
-    assert "the time limit is reached" in watch.notes()
+    assert "the time for trials is used up" in watch.notes()
     assert not result.interrupted
     assert result.failure is None
     assert result.record.elapsed_s < 5.2

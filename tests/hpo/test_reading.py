@@ -11,8 +11,9 @@ from core.task import Grid
 from hpo.cleaning import clean
 from hpo.declarations import Study
 from hpo.events import Event, TrialEvaluated, TrialStarted
-from hpo.launch import RunOptions, launch
+from hpo.launch import launch
 from hpo.lock import StudyOwnedError
+from hpo.options import RunOptions
 from hpo.reading import UnknownStudyError, list_studies, read_study
 from hpo.records import StudyRecord
 from hpo.storage import StorageError

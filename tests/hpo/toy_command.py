@@ -19,7 +19,8 @@ from core import registry
 from core.errors import UserError
 from hpo.declarations import load_study
 from hpo.events import Event, TrialProgressed
-from hpo.launch import RunOptions, launch
+from hpo.launch import launch
+from hpo.options import RunOptions
 from hpo.workers.local import local_slots
 
 registry._MODULES["toy"] = "toy_curves"

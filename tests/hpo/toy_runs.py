@@ -13,7 +13,8 @@ from hpo.events import (
     Event,
     Note,
 )
-from hpo.launch import Result, RunOptions, launch
+from hpo.launch import Result, launch
+from hpo.options import RunOptions
 from hpo.reading import read_study
 
 

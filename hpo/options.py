@@ -1,0 +1,25 @@
+"""How a run of a study is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a study is run; none of it changes what its trials compute."""
+
+    trials: int | None = None
+    """Finished trials the study is to have at the end; the study's own number by default."""
+    time_limit_s: float | None = None
+    """Wall-clock seconds over the study, earlier runs included."""
+    jobs: int = 1
+    """Trials at the same time."""
+    runs_dir: Path = Path("runs")
+    storage: str | None = None
+    """URL of the database; `hpo.db` in the runs folder by default."""
+    again: bool = False
+    """Read the test set once more."""
+    begun: float | None = field(default=None, compare=False)
+    """`time.monotonic()` when the time limit began to count for this run; now by default."""
