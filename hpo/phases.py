@@ -239,6 +239,18 @@ class Phases:
                     f"{selected} is the best now. Read it again with --again."
                 )
             )
+            return
+        assert self._finals is not None
+        standings, read = self._finals.standings, {(run.trial, run.seed) for run in reading.runs}
+        runs = candidates(standings, self._values(), self.folder, self.study.spec.metric)
+        unread = sum(run.seed is not None and (run.trial, run.seed) not in read for run in runs)
+        if unread:
+            self.observe(
+                Note(
+                    f"the test set was not read for {unread} of the finals' repeats. "
+                    "Read it again with --again."
+                )
+            )
 
     def _compare_signature(self, reading: TestReading) -> None:
         """Says where a task scores otherwise than it told when the protocol was locked."""

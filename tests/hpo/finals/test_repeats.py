@@ -440,6 +440,21 @@ def test_what_a_task_can_compare_is_compared_seed_by_seed_once(
     assert len(asked) == 2
 
 
+def test_repeats_that_came_after_the_opening_are_told(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs, watch = tmp_path / "runs", Watcher()
+    first = run_study(make_study(overrides={**FINALS, "finals.top": 1}), runs)
+    more = make_study(overrides={"finals.top": 1, "finals.seeds": 3})
+    assert run_study(more, runs, watch).reading == first.reading
+    assert jobs(watch) == [(first.record.best.number if first.record.best else -1, 3)]
+    told = "the test set was not read for 1 of the finals' repeats. Read it again with --again."
+    assert told in watch.notes()
+    again = run_study(more, runs, again=True)
+    assert again.reading is not None
+    assert {run.seed for run in again.reading.runs} == {None, 1, 2, 3}
+
+
 def test_fewer_finalists_than_before_show_at_once(make_study: MakeStudy, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     run_study(make_study(overrides=FINALS), runs)
