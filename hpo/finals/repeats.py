@@ -68,7 +68,7 @@ class Finals:
     ) -> None:
         """`may_start` is asked before each repeat; one that it refuses waits for another run.
 
-        When time `is_over`, the repeats that run are asked to pause, and killed if they do not.
+        Once time `is_over` nothing is begun; what runs is asked to pause, and killed if it does not.
         """
         self._study = study
         self._folder = folder
@@ -81,7 +81,8 @@ class Finals:
         self._earlier = read_standings(folder.finals)
         self._standings = self._begin(self._earlier)
         self._jobs = self._queue()
-        self._refused = 0
+        self._postponed = 0
+        """Repeats for which there was no time, refused or paused."""
         self._changed = threading.RLock()
         self._slots: Sequence[Slot] = ()
         self._interrupts = 0
@@ -186,8 +187,9 @@ class Finals:
             raise self._error
         if self._interrupts:
             return False
-        if self._refused:
-            self._observe(Note(f"finals: no time is left for {self._refused} of the repeats"))
+        postponed = self._postponed + sum(self._is_wanted(job) for job in self._jobs)
+        if postponed:
+            self._observe(Note(f"finals: no time is left for {postponed} of the repeats"))
         return True
 
     def interrupt(self) -> None:
@@ -230,7 +232,7 @@ class Finals:
                     continue
                 if self._may_start(self.config(job.trial, job.seed, self._facts)):
                     return job
-                self._refused += 1
+                self._postponed += 1
             return None
 
     def _carry_out(self, job: _Job, index: int, slot: Slot) -> None:
@@ -249,7 +251,7 @@ class Finals:
                 outcome = slot.run(work, partial(self._answer, job))
             except WorkerError as fault:
                 if self._is_stopping:
-                    self._tell(job, "interrupted", None, "", begun)
+                    self._leave(job, None, begun)
                     return
                 if attempt <= RETRIES:
                     self._observe(Note(f"finals: {job}: {fault.reason}; trying it again"))
@@ -259,7 +261,7 @@ class Finals:
             finally:
                 self._running -= 1
             if outcome.state is OutcomeState.PAUSED:
-                self._tell(job, "interrupted", outcome.value, "", begun)
+                self._leave(job, outcome.value, begun)
             else:
                 self._end(job, ending_of(outcome, self._metric), outcome, begun)
             return
@@ -300,6 +302,12 @@ class Finals:
             return None
         end = grid.stage_end(grid.stages[-2][0])
         return next((one.value for one in outcome.curve if one.step == end), None)
+
+    def _leave(self, job: _Job, value: float | None, begun: float) -> None:
+        """Leaves a repeat to the next run, with its checkpoint."""
+        with self._changed:
+            self._postponed += 1
+        self._tell(job, "interrupted", value, "", begun)
 
     def _tell(self, job: _Job, state: str, value: float | None, reason: str, begun: float) -> None:
         with self._changed:

@@ -15,9 +15,10 @@ from toy_bench import KINDS, MakeStudy, ToySlot, enqueue
 from toy_runs import Watcher, run_study
 
 from core.settings import RunConfig
-from core.task import Evaluation, OnEvent, Outcome, Scores
-from hpo.events import RepeatEnded, RepeatStarted, StudyStarted, TrialStarted
+from core.task import Evaluation, Facts, OnEvent, Outcome, Scores
+from hpo.events import RepeatEnded, RepeatProgressed, RepeatStarted, StudyStarted, TrialStarted
 from hpo.finals.repeats import Finals
+from hpo.folders import StudyFolder
 from hpo.reading import read_study
 from hpo.slots import Work, WorkerError
 
@@ -377,9 +378,6 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
         asked.append(config)
         return len(asked) <= 3
 
-    from core.task import Facts
-    from hpo.folders import StudyFolder
-
     watch, found = Watcher(), read_study(None, "toy", runs).optuna_study
     folder = StudyFolder(runs, "toy")
     finals = Finals(study, found, folder, observe=watch, may_start=may_start)
@@ -394,6 +392,27 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
     later = Finals(study, found, folder, observe=watch)
     assert later.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
     assert later.is_done
+
+
+def test_when_time_is_over_what_runs_is_paused(make_study: MakeStudy, tmp_path: Path) -> None:
+    study, runs = make_study(overrides=FINALS), tmp_path / "runs"
+    whole = run_study(study, runs).record.finals
+    for path in (runs / "toy").glob("finals/**/*.json"):
+        path.unlink()
+    watch, found = Watcher(), read_study(None, "toy", runs).optuna_study
+    folder, facts = StudyFolder(runs, "toy"), Facts({"data": "d" * 64})
+
+    def is_over() -> bool:
+        return any(event.progress.step == 7 for event in watch.of(RepeatProgressed))
+
+    finals = Finals(study, found, folder, observe=watch, is_over=is_over)
+    assert finals.run([ToySlot(folder.cache)], facts)
+    assert [event.outcome for event in watch.of(RepeatEnded)] == ["interrupted"]
+    assert watch.notes()[-1] == "finals: no time is left for 4 of the repeats"
+    assert read_study(None, "toy", runs).finals is None
+    later = Finals(study, found, folder, observe=watch)
+    assert later.run([ToySlot(folder.cache)], facts)
+    assert read_study(None, "toy", runs).finals == whole
 
 
 def test_the_score_before_the_last_stage_is_kept(make_study: MakeStudy, tmp_path: Path) -> None:
