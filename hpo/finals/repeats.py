@@ -68,7 +68,7 @@ class Finals:
     ) -> None:
         """`may_start` is asked before each repeat; one that it refuses waits for another run.
 
-        Once time `is_over` nothing is begun; what runs is asked to pause, and killed if it does not.
+        Once time `is_over` nothing is begun; what runs is asked to pause, then killed.
         """
         self._study = study
         self._folder = folder
