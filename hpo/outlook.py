@@ -9,6 +9,7 @@ from hpo.clock import Deadline, StudyClock
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups
 from hpo.declarations.files import label
+from hpo.finals.repeats import COMPARING_S
 from hpo.forecast import Forecast, prudent_s
 from hpo.roster import Roster
 
@@ -57,8 +58,12 @@ class Outlook:
 
     def may_read(self, config: RunConfig) -> bool:
         """Whether one more reading of the test set would end in time; nobody asks of the first."""
+        return self.has_time(prudent_s(self._forecast.of_test(config.groups)))
+
+    def has_time(self, seconds: float) -> bool:
+        """Whether so much may still be done before the end."""
         left = self.deadline.closing_in_s
-        return left is None or prudent_s(self._forecast.of_test(config.groups)) <= left
+        return left is None or seconds <= left
 
     def _test_s(self) -> float:
         """Seconds for one reading of the test set; with a margin once there is what to read."""
@@ -81,7 +86,8 @@ class Outlook:
             repeat = self._forecast.of_repeat(groups).seconds + reading
             # The best one's own run is what the test set's share is for.
             total += finals.seeds * repeat + (reading if rank else 0.0)
-        return min(total / self._slots, FINALS_SHARE * self._limit_s)
+        comparing = COMPARING_S * finals.seeds * (finals.top - 1)
+        return min(total / self._slots + comparing, FINALS_SHARE * self._limit_s)
 
     def _start(self) -> dict[str, dict[str, Any]]:
         """The start configuration's groups."""

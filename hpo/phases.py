@@ -77,7 +77,9 @@ class Phases:
             if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
                 self._read_test_set(slots)
         if self._finals is not None and self.stop is not Stop.INTERRUPTED:
-            self._finals.compare()
+            self._finals.compare(self._has_time)
+        if self.stop is not None:
+            self.clock.save(now=True)
 
     @property
     def _is_finished(self) -> bool:
@@ -174,6 +176,9 @@ class Phases:
 
     def _may_repeat(self, config: RunConfig) -> bool:
         return self._outlook.may_repeat(config)
+
+    def _has_time(self, seconds: float) -> bool:
+        return self._outlook.has_time(seconds)
 
     def _is_finals_over(self) -> bool:
         return self._outlook.is_finals_over()

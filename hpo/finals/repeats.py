@@ -34,6 +34,8 @@ from hpo.protocol import refuse_other_run, stored_lock
 from hpo.sampling import build_repeat
 from hpo.slots import Slot, Work, WorkerError, enforcing, serve
 
+COMPARING_S = 1.5
+"""About what comparing a pair of runs takes, with a thousand sentences."""
 MayStart = Callable[[RunConfig], bool]
 """Whether a repeat of this configuration would end in time."""
 
@@ -320,15 +322,18 @@ class Finals:
 
     # Comparing
 
-    def compare(self) -> None:
+    def compare(self, has_time: Callable[[float], bool] = lambda seconds: True) -> None:
         """Compares each entrant's texts with the selected one's, seed by seed, where there are.
 
         What is known already is not done again. Nothing is chosen by it, so it can wait until the
-        test set has been read; a pair of runs with a thousand sentences takes about a second.
+        test set has been read; an entrant for whom there are not so many seconds as `has_time` is
+        asked for waits for another run.
         """
         selected = self._standings.selected(self._metric)
         for trial, seeds in self._uncompared().items():
             assert selected is not None
+            if not has_time(len(seeds) * COMPARING_S):
+                continue
             p_values = (self._compare_on(selected, trial, seed) for seed in seeds)
             p_value = combine([one for one in p_values if one is not None])
             found = Comparison(selected, trial, len(seeds), p_value)

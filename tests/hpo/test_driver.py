@@ -225,12 +225,12 @@ def test_more_slots_than_points_repeat_none(bench: MakeBench) -> None:
 
 def test_within_a_time_limit_only_what_can_end_is_begun(bench: MakeBench) -> None:
     one = bench({"protocol.step_s": 0.02})
-    assert one.run(50, limit_s=5.0) is Stop.TIME
+    assert one.run(50, limit_s=8.0) is Stop.TIME
     assert set(one.states()) == {"C"}
-    assert one.elapsed_s <= 5.0
+    assert one.elapsed_s <= 8.0
     begun = len(one.found.get_trials())
-    assert 2 <= begun < 20
-    assert one.run(50, limit_s=5.0) is Stop.TIME  # the limit counts earlier runs
+    assert 2 <= begun < 40
+    assert one.run(50, limit_s=8.0) is Stop.TIME  # the limit counts earlier runs
     assert len(one.found.get_trials()) == begun
     assert one.run(begun + 1) is Stop.FINISHED
 
