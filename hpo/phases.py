@@ -178,7 +178,7 @@ class Phases:
         return self._outlook.may_repeat(config)
 
     def _has_time(self, seconds: float) -> bool:
-        return self._outlook.has_time(seconds)
+        return self.options.time_limit_s is None or self._outlook.has_time(seconds)
 
     def _is_finals_over(self) -> bool:
         return self._outlook.is_finals_over()
