@@ -5,12 +5,14 @@ others' at the same step, which on one grid is the same step of the same stage. 
 looks at the best value so far, which a good stage A would shield; its halving remembers
 rungs in attributes written before the verdict is obeyed, so that a driver killed between the two
 would come back to a trial that was never stopped.
+
+A rule that compares trials stops nobody at a step whose ranks are not known to predict the final
+ones; divergence and collapse are no rule's business here and stop a trial always.
 """
 
 from __future__ import annotations
 
-import statistics
-
+import numpy as np
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -19,14 +21,28 @@ from core.task import Grid
 from hpo.declarations import PrunerSettings
 from hpo.declarations.study import (
     HyperbandSettings,
-    MedianSettings,
+    NoPrunerSettings,
+    PatientSettings,
+    PercentileSettings,
+    RankPrunerSettings,
     SuccessiveHalvingSettings,
 )
+from hpo.reliability import measure_at
 from hpo.rungs import rungs
 
 
 def build_pruner(settings: PrunerSettings, grid: Grid) -> BasePruner:
     """The pruner for a study whose curves lie on `grid`."""
+    if isinstance(settings, NoPrunerSettings):
+        return NopPruner()
+    if isinstance(settings, PatientSettings):
+        around = build_pruner(settings.around, grid)
+        return Patient(around, grid, patience=settings.patience, min_delta=settings.min_delta)
+    rule = _build_rule(settings, grid)
+    return rule if settings.trust == "always" else Measured(rule)
+
+
+def _build_rule(settings: RankPrunerSettings, grid: Grid) -> BasePruner:
     if isinstance(settings, SuccessiveHalvingSettings):
         return Halving(
             grid,
@@ -43,14 +59,70 @@ def build_pruner(settings: PrunerSettings, grid: Grid) -> BasePruner:
             reduction_factor=settings.reduction_factor,
             bootstrap_count=settings.bootstrap_count,
         )
-    if isinstance(settings, MedianSettings):
-        return CurrentMedian(
-            n_startup_trials=settings.n_startup_trials,
-            n_warmup_steps=settings.n_warmup_steps,
-            interval_steps=settings.interval_steps,
-            n_min_trials=settings.n_min_trials,
-        )
-    return NopPruner()
+    return CurrentPercentile(
+        settings.percentile if isinstance(settings, PercentileSettings) else 50.0,
+        n_startup_trials=settings.n_startup_trials,
+        n_warmup_steps=settings.n_warmup_steps,
+        interval_steps=settings.interval_steps,
+        n_min_trials=settings.n_min_trials,
+    )
+
+
+class Measured(BasePruner):
+    """Another pruner, heeded only at steps whose ranks are known to predict the final ranks.
+
+    Around hyperband it lets the sampler see the trials of all brackets.
+    """
+
+    def __init__(self, around: BasePruner) -> None:
+        self.around = around
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or not self.around.prune(study, trial):
+            return False
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        curves = [
+            (other.intermediate_values, other.value)
+            for other in complete
+            if other.value is not None
+        ]
+        return measure_at(step, curves).is_good
+
+
+class Patient(BasePruner):
+    """Another pruner, asked only about a trial that has stopped improving.
+
+    That is one whose best value among the last `patience` evaluations of its stage is not better
+    by more than `min_delta` than its best before them in that stage. Optuna's counts across stages,
+    and takes `min_delta` for the loss that it bears rather than for the gain that it asks for.
+    """
+
+    def __init__(self, around: BasePruner, grid: Grid, *, patience: int, min_delta: float) -> None:
+        self.around = around
+        self._grid = grid
+        self._patience = patience
+        self._min_delta = min_delta
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or not self._has_stalled(trial, step, study.direction):
+            return False
+        return self.around.prune(study, trial)
+
+    def _has_stalled(self, trial: FrozenTrial, step: int, direction: StudyDirection) -> bool:
+        begin = max((end for end in self._stage_ends() if end < step), default=0)
+        sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+        values = [
+            sign * value
+            for at, value in sorted(trial.intermediate_values.items())
+            if begin < at <= step
+        ]
+        before, last = values[: -self._patience], values[-self._patience :]
+        return bool(before) and max(last) <= max(before) + self._min_delta
+
+    def _stage_ends(self) -> list[int]:
+        return [self._grid.stage_end(name) for name, _ in self._grid.stages]
 
 
 class Halving(BasePruner):
@@ -130,12 +202,22 @@ class Hyperband(HyperbandPruner):
         ]
 
 
-class CurrentMedian(BasePruner):
-    """Stops a trial whose current value is worse than the complete trials' median at that step."""
+class CurrentPercentile(BasePruner):
+    """Stops a trial whose current value is not among the best of complete trials' at that step.
+
+    The best are so many percent of them; 50 makes it the median rule.
+    """
 
     def __init__(
-        self, *, n_startup_trials: int, n_warmup_steps: int, interval_steps: int, n_min_trials: int
+        self,
+        percentile: float,
+        *,
+        n_startup_trials: int,
+        n_warmup_steps: int,
+        interval_steps: int,
+        n_min_trials: int,
     ) -> None:
+        self._percentile = percentile
         self._n_startup_trials = n_startup_trials
         self._n_warmup_steps = n_warmup_steps
         self._interval_steps = interval_steps
@@ -154,7 +236,9 @@ class CurrentMedian(BasePruner):
         if len(complete) < self._n_startup_trials or len(values) < max(1, self._n_min_trials):
             return False
         own = trial.intermediate_values[step]
-        return _is_worse(own, statistics.median(values), study.direction)
+        is_rising = study.direction == StudyDirection.MAXIMIZE
+        place = 100.0 - self._percentile if is_rising else self._percentile
+        return _is_worse(own, float(np.percentile(values, place)), study.direction)
 
     def _is_time(self, step: int, trial: FrozenTrial) -> bool:
         """Whether `step` is the first evaluation of an interval after the warmup."""

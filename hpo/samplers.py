@@ -8,7 +8,15 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.samplers._gp.sampler import _get_params
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,7 +25,7 @@ from core.settings import derive_seed
 from hpo.declarations import SamplerSettings
 from hpo.declarations.parameters import FloatParameter, IntParameter, Parameter
 from hpo.declarations.space import SearchSpace
-from hpo.declarations.study import BruteForceSettings, TpeSettings
+from hpo.declarations.study import BruteForceSettings, GpSettings, QmcSettings, TpeSettings
 
 
 def build_sampler(
@@ -42,6 +50,22 @@ def build_sampler(
                 )
             if isinstance(settings, BruteForceSettings):
                 return BruteForceSampler(seed=derived_seed)
+            if isinstance(settings, GpSettings):
+                return _ResumableGp(
+                    seed=derived_seed,
+                    n_startup_trials=settings.n_startup_trials,
+                    warn_independent_sampling=False,
+                )
+            if isinstance(settings, QmcSettings):
+                return _NumberedQmc(
+                    number,
+                    qmc_type=settings.qmc_type,
+                    scramble=True,
+                    # One sequence for all trials: its scrambling is the study's.
+                    seed=derive_seed(seed, "sampler"),
+                    independent_sampler=RandomSampler(seed=derived_seed),
+                    warn_independent_sampling=False,
+                )
             return RandomSampler(seed=derived_seed)
 
     return _SeededByTrial(make, seed, number)
@@ -86,6 +110,40 @@ class _SeededByTrial(BaseSampler):
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         self._sampler.after_trial(study, trial, state, values)
+
+
+class _ResumableGp(GPSampler):
+    """Optuna's, but a trial that is taken up again gets the point that it was given before.
+
+    Optuna's would hold the trial's own point for another's that is under way, and keep off it.
+    """
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        given = _get_params(trial)
+        if search_space and given.keys() >= search_space.keys():
+            return {name: given[name] for name in search_space}
+        return super().sample_relative(study, trial, search_space)
+
+
+class _NumberedQmc(QMCSampler):
+    """Optuna's, but a trial's place in the sequence follows from its number.
+
+    Optuna's counts draws in the study's attributes, so that a trial taken up again would be given
+    another point, and the one after it, too.
+    """
+
+    def __init__(self, number: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._number = number
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        # Points given by hand leave no gap in the sequence.
+        return sum(
+            other.number < self._number and "fixed_params" not in other.system_attrs
+            for other in study.get_trials(deepcopy=False)
+        )
 
 
 def count_points(space: SearchSpace, at_most: int) -> int:

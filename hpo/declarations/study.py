@@ -32,13 +32,43 @@ class RandomSettings(Settings):
     name: Literal["random"] = "random"
 
 
+class GpSettings(Settings):
+    """Optuna's `GPSampler`, a Gaussian process over complete trials.
+
+    It learns nothing from pruned ones; parameters that some trials lack are drawn at random.
+    """
+
+    name: Literal["gp"] = "gp"
+    n_startup_trials: int = Field(default=10, ge=0, le=100_000)
+    """Trials to complete before the sampler proposes; until then points are drawn at random."""
+
+
+class QmcSettings(Settings):
+    """Optuna's `QMCSampler`: a scrambled sequence that fills the space evenly.
+
+    Trial 0 and parameters that it does not draw are drawn at random.
+    """
+
+    name: Literal["qmc"] = "qmc"
+    qmc_type: Literal["sobol", "halton"] = "sobol"
+    """Sobol is the more even at powers of two, Halton at other numbers of trials."""
+
+
 class BruteForceSettings(Settings):
     """Optuna's `BruteForceSampler`: every point once; the study ends when none is left."""
 
     name: Literal["brute_force"] = "brute_force"
 
 
-class SuccessiveHalvingSettings(Settings):
+class _RankSettings(Settings):
+    """What all pruners share that compare trials with one another."""
+
+    name: str
+    trust: Literal["measured", "always"] = "measured"
+    """`measured`: stop only at steps whose ranks are known to predict the final ranks."""
+
+
+class SuccessiveHalvingSettings(_RankSettings):
     """Optuna's `SuccessiveHalvingPruner`; its rungs count within a stage."""
 
     name: Literal["successive_halving"] = "successive_halving"
@@ -52,7 +82,7 @@ class SuccessiveHalvingSettings(Settings):
     """Trials that must reach a rung before one may go on from it; Optuna stops those before."""
 
 
-class HyperbandSettings(Settings):
+class HyperbandSettings(_RankSettings):
     """Optuna's `HyperbandPruner`."""
 
     name: Literal["hyperband"] = "hyperband"
@@ -66,10 +96,9 @@ class HyperbandSettings(Settings):
     """Trials that must reach a rung before one may go on from it; Optuna stops those before."""
 
 
-class MedianSettings(Settings):
-    """Stops a trial whose current value is below the median of the others at the same step."""
+class _CurrentValueSettings(_RankSettings):
+    """When a current value is compared with those of complete trials."""
 
-    name: Literal["median"] = "median"
     n_startup_trials: int = Field(default=5, ge=0, le=100_000)
     """Trials to complete before any is stopped."""
     n_warmup_steps: int = Field(default=0, ge=0, le=10**9)
@@ -78,6 +107,37 @@ class MedianSettings(Settings):
     """Steps between two judgements."""
     n_min_trials: int = Field(default=1, ge=1, le=100_000)
     """Trials that must have a value at the step."""
+
+
+class MedianSettings(_CurrentValueSettings):
+    """Stops a trial whose current value is below the median of the others at the same step."""
+
+    name: Literal["median"] = "median"
+
+
+class PercentileSettings(_CurrentValueSettings):
+    """Stops a trial whose current value is not among the best so many percent at the same step."""
+
+    name: Literal["percentile"] = "percentile"
+    percentile: float = Field(default=25.0, ge=0, le=100)
+    """Percent of the complete trials' values that are good enough; 50 is the median."""
+
+
+RankPrunerSettings = (
+    SuccessiveHalvingSettings | HyperbandSettings | MedianSettings | PercentileSettings
+)
+
+
+class PatientSettings(Settings):
+    """Another pruner that is asked only about trials that stopped improving within their stage."""
+
+    name: Literal["patient"] = "patient"
+    patience: int = Field(default=1, ge=1, le=100_000)
+    """Evaluations without improvement after which the other pruner is asked."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """In the metric's unit: a rise of no more than this is no improvement."""
+    around: RankPrunerSettings
+    """The pruner that is asked."""
 
 
 class NoPrunerSettings(Settings):
@@ -117,19 +177,27 @@ class ThawSettings(_SchedulerSettings):
     name: Literal["thaw"] = "thaw"
 
 
-SamplerSettings = TpeSettings | RandomSettings | BruteForceSettings
-PrunerSettings = SuccessiveHalvingSettings | HyperbandSettings | MedianSettings | NoPrunerSettings
+SamplerSettings = TpeSettings | RandomSettings | BruteForceSettings | GpSettings | QmcSettings
+PrunerSettings = RankPrunerSettings | PatientSettings | NoPrunerSettings
 SchedulerSettings = PlainSettings | PromoteSettings | ThawSettings
 
 SAMPLERS: dict[str, type[SamplerSettings]] = {
     "tpe": TpeSettings,
     "random": RandomSettings,
     "brute_force": BruteForceSettings,
+    "gp": GpSettings,
+    "qmc": QmcSettings,
 }
-PRUNERS: dict[str, type[PrunerSettings]] = {
+RANK_PRUNERS: dict[str, type[RankPrunerSettings]] = {
     "successive_halving": SuccessiveHalvingSettings,
     "hyperband": HyperbandSettings,
     "median": MedianSettings,
+    "percentile": PercentileSettings,
+}
+"""Those that compare trials with one another."""
+PRUNERS: dict[str, type[PrunerSettings]] = {
+    **RANK_PRUNERS,
+    "patient": PatientSettings,
     "none": NoPrunerSettings,
 }
 SCHEDULERS: dict[str, type[SchedulerSettings]] = {

@@ -12,7 +12,7 @@ from pydantic import Field
 from core.settings import Settings
 from core.task import TaskSpec
 from hpo.declarations.assembly import check_point, check_points
-from hpo.declarations.errors import DeclarationError, did_you_mean, read_model
+from hpo.declarations.errors import DeclarationError, did_you_mean, key_of, read_model
 from hpo.declarations.files import (
     check_name,
     declared_files,
@@ -32,10 +32,12 @@ from hpo.declarations.study import (
     DEFAULT_NAMES,
     NO_FINALS,
     PRUNERS,
+    RANK_PRUNERS,
     SAMPLERS,
     SCHEDULERS,
     BruteForceSettings,
     FinalsSettings,
+    PatientSettings,
     PrunerSettings,
     SamplerSettings,
     SchedulerSettings,
@@ -191,7 +193,7 @@ class _Loader:
 
     def read_sampler(self, table: dict[str, Any], space: SearchSpace) -> SamplerSettings:
         """The sampler's settings, fit for the space."""
-        model = SAMPLERS[self._chosen("sampler", table, list(SAMPLERS))]
+        model = SAMPLERS[self._chosen(("sampler",), table, list(SAMPLERS))]
         sampler = read_model(model, table, where=self._origin.of, at=("sampler",))
         if isinstance(sampler, BruteForceSettings):
             for name, parameter in space.parameters.items():
@@ -204,21 +206,33 @@ class _Loader:
         return sampler
 
     def read_pruner(self, table: dict[str, Any]) -> PrunerSettings:
-        """The pruner's settings."""
-        model = PRUNERS[self._chosen("pruner", table, list(PRUNERS))]
+        """The pruner's settings, with those of the one that `patient` is around."""
+        model = PRUNERS[self._chosen(("pruner",), table, list(PRUNERS))]
+        if model is PatientSettings and "around" in table:
+            at, inner = ("pruner", "around"), table["around"]
+            if not isinstance(inner, dict):
+                raise DeclarationError(
+                    "must be a table",
+                    key=key_of(at),
+                    where=self._origin.of(at),
+                    got=inner,
+                    way_out='For example around = { name = "median" }.',
+                )
+            asked = RANK_PRUNERS[self._chosen(at, inner, list(RANK_PRUNERS))]
+            table = {**table, "around": read_model(asked, inner, where=self._origin.of, at=at)}
         return read_model(model, table, where=self._origin.of, at=("pruner",))
 
     def read_scheduler(self, table: dict[str, Any]) -> SchedulerSettings:
         """The scheduler's settings."""
-        model = SCHEDULERS[self._chosen("scheduler", table, list(SCHEDULERS))]
+        model = SCHEDULERS[self._chosen(("scheduler",), table, list(SCHEDULERS))]
         return read_model(model, table, where=self._origin.of, at=("scheduler",))
 
-    def _chosen(self, section: str, table: dict[str, Any], names: list[str]) -> str:
-        name = table.get("name", DEFAULT_NAMES[section])
+    def _chosen(self, at: tuple[str, ...], table: dict[str, Any], names: list[str]) -> str:
+        name = table.get("name", DEFAULT_NAMES[at[0]])
         if not isinstance(name, str) or name not in names:
             raise DeclarationError(
-                f"unknown {section}",
-                where=self._origin.of((section, "name")),
+                f"unknown {key_of(at)}",
+                where=self._origin.of((*at, "name")),
                 got=name,
                 allowed=", ".join(names),
                 way_out=did_you_mean(name, names),

@@ -442,7 +442,7 @@ STUDIES = {
     "empty folder name": (STUDY + '[data]\nsource = " "', "study.toml: data.source is empty."),
     "unknown sampler": (
         STUDY + '[sampler]\nname = "randm"',
-        "study.toml: unknown sampler, got 'randm'. Allowed: tpe, random, brute_force. "
+        "study.toml: unknown sampler, got 'randm'. Allowed: tpe, random, brute_force, gp, qmc. "
         "Did you mean 'random'?",
     ),
     "unknown pruner": (
@@ -451,7 +451,46 @@ STUDIES = {
     ),
     "a key of another pruner": (
         STUDY + '[pruner]\nname = "median"\nreduction_factor = 2',
-        "study.toml: unknown key 'reduction_factor' in [pruner]. Allowed: name, n_startup_trials,",
+        "study.toml: unknown key 'reduction_factor' in [pruner]. Allowed: name, trust, n_startup_",
+    ),
+    "unknown sequence": (
+        STUDY + '[sampler]\nname = "qmc"\nqmc_type = "sobel"',
+        "study.toml: sampler.qmc_type must be one of the known names, got 'sobel'. "
+        "Allowed: sobol, halton. Did you mean 'sobol'?",
+    ),
+    "unknown trust": (
+        STUDY + '[pruner]\nname = "median"\ntrust = "alway"',
+        "study.toml: pruner.trust must be one of the known names, got 'alway'. "
+        "Allowed: measured, always. Did you mean 'always'?",
+    ),
+    "percentile beyond 100": (
+        STUDY + '[pruner]\nname = "percentile"\npercentile = 101.0',
+        "study.toml: pruner.percentile must be <= 100.0, got 101.0.",
+    ),
+    "patient around nothing": (
+        STUDY + '[pruner]\nname = "patient"',
+        "study.toml: pruner.around is missing.",
+    ),
+    "patient around a word": (
+        STUDY + '[pruner]\nname = "patient"\naround = "median"',
+        "study.toml: pruner.around must be a table",
+    ),
+    "patient around an unknown pruner": (
+        STUDY + '[pruner]\nname = "patient"\naround = { name = "medain" }',
+        "study.toml: unknown pruner.around, got 'medain'. Allowed: successive_halving, "
+        "hyperband, median, percentile. Did you mean 'median'?",
+    ),
+    "patient around what stops nobody": (
+        STUDY + '[pruner]\nname = "patient"\naround = { name = "none" }',
+        "study.toml: unknown pruner.around, got 'none'. Allowed: successive_halving,",
+    ),
+    "unknown key of the pruner that patience is around": (
+        STUDY + '[pruner]\nname = "patient"\naround = { name = "median", n_min_trial = 2 }',
+        "study.toml: unknown key 'n_min_trial' in [pruner.around]. Did you mean 'n_min_trials'?",
+    ),
+    "no patience": (
+        STUDY + '[pruner]\nname = "patient"\npatience = 0\naround = { name = "median" }',
+        "study.toml: pruner.patience must be >= 1, got 0.",
     ),
     "negative pruner step": (
         STUDY + "[pruner]\nn_warmup_steps = -5",

@@ -67,10 +67,20 @@ def test_the_studys_own_number_holds_without_another(
     assert len(run_study(make_study(), tmp_path / "runs", trials=None).record.trials) == 7
 
 
+@pytest.mark.parametrize(
+    "methods",
+    [
+        HALVING,
+        {"sampler.name": "gp", "sampler.n_startup_trials": 2},
+        {"sampler.name": "qmc", "pruner.name": "percentile", "pruner.trust": "always"},
+        {"pruner.name": "patient", "pruner.around.name": "median"},
+    ],
+    ids=["halving", "gp", "qmc", "patient"],
+)
 def test_killed_at_an_event_and_run_again_equals_uninterrupted(
-    make_study: MakeStudy, tmp_path: Path
+    methods: dict[str, Any], make_study: MakeStudy, tmp_path: Path
 ) -> None:
-    study = make_study(overrides=HALVING)
+    study = make_study(overrides=methods)
     run_study(study, tmp_path / "whole", trials=6)
     cut = tmp_path / "cut"
     for number in (0, 2, 4):
@@ -84,6 +94,20 @@ def test_killed_at_an_event_and_run_again_equals_uninterrupted(
     assert told_of(cut) == told_of(tmp_path / "whole")
     assert watch.of(TrialStarted)[0].attempt == 2
     assert result.record.elapsed_s > 0
+
+
+def test_a_sampler_that_learns_nothing_from_pruned_trials_says_so(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    watch, quiet = Watcher(), Watcher()
+    run_study(
+        make_study(overrides={"sampler.name": "gp", "pruner.name": "median"}), tmp_path, watch
+    )
+    (note,) = (note for note in watch.notes() if "sampler gp" in note)
+    assert "nothing from those that pruner median stops" in note
+    assert "\n" not in note
+    run_study(make_study("other", overrides={"sampler.name": "gp"}), tmp_path, quiet)
+    assert quiet.notes() == ["3 numbers"]
 
 
 def test_what_a_killed_driver_left_of_finished_trials_is_mended(

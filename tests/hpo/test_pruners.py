@@ -9,9 +9,18 @@ from hpo.declarations.study import (
     HyperbandSettings,
     MedianSettings,
     NoPrunerSettings,
+    PatientSettings,
+    PercentileSettings,
     SuccessiveHalvingSettings,
 )
-from hpo.pruners import CurrentMedian, Halving, Hyperband, build_pruner
+from hpo.pruners import (
+    CurrentPercentile,
+    Halving,
+    Hyperband,
+    Measured,
+    Patient,
+    build_pruner,
+)
 
 ONE = Grid((("only", 210),), 10)
 TWO = Grid((("first", 70), ("second", 140)), 10)
@@ -132,8 +141,11 @@ def test_a_stage_is_judged_by_itself() -> None:
     assert _is_pruned(_median(), study, {30: 29.0, 70: 31.0, 80: 3.0})
 
 
-def _median(startup: int = 1, warmup: int = 0, interval: int = 1, least: int = 1) -> CurrentMedian:
-    return CurrentMedian(
+def _median(
+    startup: int = 1, warmup: int = 0, interval: int = 1, least: int = 1
+) -> CurrentPercentile:
+    return CurrentPercentile(
+        50.0,
         n_startup_trials=startup,
         n_warmup_steps=warmup,
         interval_steps=interval,
@@ -171,7 +183,7 @@ def test_worse_than_the_median_is_stopped(direction: str, own: float, pruned: bo
     ],
 )
 def test_the_median_waits_as_declared(
-    pruner: CurrentMedian, curve: dict[int, float], pruned: bool
+    pruner: CurrentPercentile, curve: dict[int, float], pruned: bool
 ) -> None:
     study = _study(dict.fromkeys((10, 20, 30), 2.0), dict.fromkeys((10, 20, 30), 4.0))
     assert _is_pruned(pruner, study, curve) is pruned
@@ -185,7 +197,7 @@ def test_pruned_and_running_trials_are_no_part_of_the_median() -> None:
 
 
 def test_hyperband_has_optunas_brackets_from_the_start() -> None:
-    settings = HyperbandSettings(reduction_factor=3)
+    settings = HyperbandSettings(reduction_factor=3, trust="always")
     ours = build_pruner(settings, Grid((("only", 270),), 10))
     assert isinstance(ours, Hyperband)
     theirs = optuna.pruners.HyperbandPruner(10, 270, 3)
@@ -206,7 +218,7 @@ def test_hyperband_has_optunas_brackets_from_the_start() -> None:
 
 
 def test_hyperband_compares_trials_of_one_bracket_only() -> None:
-    pruner = build_pruner(HyperbandSettings(), Grid((("only", 270),), 10))
+    pruner = build_pruner(HyperbandSettings(trust="always"), Grid((("only", 270),), 10))
     study = optuna.create_study(study_name="named", direction="maximize", pruner=pruner)
     for value in range(40):
         study.add_trial(create_trial(value=1.0, intermediate_values={10: 100.0 + value}))
@@ -217,13 +229,137 @@ def test_hyperband_compares_trials_of_one_bracket_only() -> None:
 
 
 def test_a_curve_shorter_than_the_first_rung_is_never_stopped() -> None:
-    pruner = build_pruner(HyperbandSettings(min_resource=500), ONE)
+    pruner = build_pruner(HyperbandSettings(min_resource=500, trust="always"), ONE)
     assert not _is_pruned(pruner, _study({10: 9.0}), {10: 0.0})
 
 
+@pytest.mark.parametrize(
+    ("percentile", "own", "pruned"),
+    [
+        (0.0, 7.9, True),  # only as good as the best goes on
+        (0.0, 8.0, False),
+        (25.0, 6.9, True),  # 7 is the upper quartile of 2, 3, 5, 7, 8
+        (25.0, 7.0, False),
+        (50.0, 4.9, True),
+        (50.0, 5.0, False),
+        (100.0, 2.0, False),
+        (100.0, 1.9, True),
+    ],
+)
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_percentile_is_of_current_values(
+    percentile: float, own: float, pruned: bool, direction: str
+) -> None:
+    sign = 1.0 if direction == "maximize" else -1.0
+    # The peak at step 10 is nobody's merit at step 20.
+    curves = [{10: sign * 99.0, 20: sign * value} for value in (5.0, 2.0, 8.0, 3.0, 7.0)]
+    settings = PercentileSettings(percentile=percentile, trust="always")
+    study = _study(*curves, direction=direction)
+    assert _is_pruned(build_pruner(settings, ONE), study, {20: sign * own}) is pruned
+
+
+def _patient(patience: int, min_delta: float = 0.0) -> Patient:
+    around = CurrentPercentile(
+        0.0, n_startup_trials=1, n_warmup_steps=0, interval_steps=1, n_min_trials=1
+    )
+    return Patient(around, TWO, patience=patience, min_delta=min_delta)
+
+
+@pytest.mark.parametrize(
+    ("patience", "delta", "values", "pruned"),
+    [
+        (1, 0.0, [1.0], False),  # nothing to have improved on
+        (1, 0.0, [1.0, 2.0], False),
+        (1, 0.0, [2.0, 2.0], True),
+        (2, 0.0, [2.0, 2.0], False),
+        (2, 0.0, [2.0, 2.0, 2.0], True),
+        (2, 0.0, [2.0, 3.0, 1.0], False),  # the second was better than the first
+        (1, 0.5, [2.0, 2.5], True),
+        (1, 0.5, [2.0, 2.6], False),
+        # The second stage begins at 70, with the eighth evaluation: what came before counts not.
+        (1, 0.0, [9.0, *[8.0] * 6, 1.0], False),
+        (1, 0.0, [9.0, *[8.0] * 6, 1.0, 2.0], False),
+        (1, 0.0, [9.0, *[8.0] * 6, 1.0, 1.0], True),
+        (2, 0.0, [9.0, *[8.0] * 6, 1.0, 1.0], False),
+    ],
+)
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_trial_that_improves_is_borne_with(
+    patience: int, delta: float, values: list[float], pruned: bool, direction: str
+) -> None:
+    sign = 1.0 if direction == "maximize" else -1.0
+    steps = range(10, 220, 10)
+    study = _study(dict.fromkeys(steps, sign * 50.0), direction=direction)
+    curve = {step: sign * value for step, value in zip(steps, values, strict=False)}
+    assert _is_pruned(_patient(patience, delta), study, curve) is pruned
+
+
+def test_a_stalled_trial_is_stopped_only_if_the_other_pruner_says_so() -> None:
+    study = _study(dict.fromkeys((10, 20), 2.0))
+    assert not _is_pruned(_patient(1), study, {10: 3.0, 20: 2.5})
+
+
+def _agreeing(number: int) -> list[dict[int, float]]:
+    """Complete curves whose order at step 20 is the final one, and at step 10 its reverse."""
+    return [{10: -float(place), 20: float(place), 210: float(place)} for place in range(number)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MedianSettings(),
+        PercentileSettings(),
+        SuccessiveHalvingSettings(reduction_factor=2),
+        HyperbandSettings(reduction_factor=2),
+    ],
+    ids=lambda settings: settings.name,
+)
+def test_ranks_stop_nobody_before_they_are_known_to_predict(
+    settings: MedianSettings | HyperbandSettings,
+) -> None:
+    hopeless = {10: -99.0, 20: -99.0}
+    measured = build_pruner(settings, ONE)
+    always = build_pruner(settings.model_copy(update={"trust": "always"}), ONE)
+    assert isinstance(measured, Measured)
+    five, six = _study(*_agreeing(4)), _study(*_agreeing(6))
+    assert not _is_pruned(measured, five, hopeless)
+    # The brackets of hyperband hang on the number, and in the last ones nobody is stopped.
+    stopped = {_is_pruned(always, six, hopeless) for _ in range(9)}
+    assert True in stopped
+    trial = six.get_trials()[-1]
+    assert measured.prune(six, trial) is always.prune(six, trial)
+    # At a step whose order says nothing, or the contrary, it goes on.
+    early = _study(*_agreeing(6))
+    assert not _is_pruned(measured, early, {10: -99.0})
+
+
+def test_the_guard_is_asked_about_the_rule_that_patience_is_around() -> None:
+    around = MedianSettings()
+    pruner = build_pruner(PatientSettings(around=around), ONE)
+    assert isinstance(pruner, Patient)
+    assert isinstance(pruner.around, Measured)
+    stalled = {10: -99.0, 20: -99.0}
+    assert not _is_pruned(pruner, _study(*_agreeing(4)), stalled)
+    assert _is_pruned(pruner, _study(*_agreeing(6)), stalled)
+
+
+def test_trials_that_did_not_complete_tell_nothing_of_final_ranks() -> None:
+    study = _study(*_agreeing(4))
+    for value in range(9):
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED, value=value, intermediate_values={20: float(value)}
+            )
+        )
+    assert not _is_pruned(build_pruner(MedianSettings(), ONE), study, {20: -99.0})
+
+
 def test_the_declared_pruner_is_built() -> None:
-    halving = build_pruner(SuccessiveHalvingSettings(), ONE)
+    halving = build_pruner(SuccessiveHalvingSettings(trust="always"), ONE)
     assert isinstance(halving, Halving)
     assert halving.rungs == {10, 40, 160}
-    assert isinstance(build_pruner(MedianSettings(), ONE), CurrentMedian)
+    measured = build_pruner(SuccessiveHalvingSettings(), ONE)
+    assert isinstance(measured, Measured)
+    assert isinstance(measured.around, Halving)
+    assert isinstance(build_pruner(MedianSettings(trust="always"), ONE), CurrentPercentile)
     assert isinstance(build_pruner(NoPrunerSettings(), ONE), optuna.pruners.NopPruner)

@@ -56,14 +56,14 @@ def _run(study: Study, number: int, *, cut: bool = False) -> list[dict[str, Any]
     return [trial.params for trial in found.get_trials()]
 
 
-@pytest.mark.parametrize("name", ["tpe", "random"])
+@pytest.mark.parametrize("name", ["tpe", "random", "gp", "qmc"])
 def test_the_same_seed_draws_the_same_study(name: str, make_study: MakeStudy) -> None:
     study = make_study(overrides={"sampler.name": name})
     assert _run(study, 14) == _run(study, 14)
     assert _run(make_study(overrides={"sampler.name": name, "seed": 5}), 3) != _run(study, 3)
 
 
-@pytest.mark.parametrize("name", ["tpe", "random"])
+@pytest.mark.parametrize("name", ["tpe", "random", "gp", "qmc"])
 def test_a_trial_cut_off_between_two_parameters_comes_out_the_same(
     name: str, make_study: MakeStudy
 ) -> None:
@@ -74,6 +74,49 @@ def test_a_trial_cut_off_between_two_parameters_comes_out_the_same(
 def test_trials_differ_though_each_is_seeded_anew(make_study: MakeStudy) -> None:
     drawn = _run(make_study(overrides={"sampler.name": "random"}), 20)
     assert len({trial["finetune.rate"] for trial in drawn}) == 20
+
+
+@pytest.mark.parametrize("kind", ["sobol", "halton"])
+def test_a_sequence_fills_the_space_evenly(kind: str, make_study: MakeStudy) -> None:
+    study = make_study(overrides={"sampler.name": "qmc", "sampler.qmc_type": kind})
+    drawn = [trial["model.width"] for trial in _run(study, 33)][1:]  # the first is random
+    # 96 widths in eight equal parts of 12: 4 of 32 points in each, plus or minus one for the
+    # point of the sequence that the first trial left unused.
+    held = [sum((width - 2) // 12 == part for width in drawn) for part in range(8)]
+    assert all(3 <= number <= 5 for number in held)
+    assert len({trial["finetune.rate"] for trial in _run(study, 33)}) == 33
+
+
+def test_points_given_by_hand_leave_no_gap_in_the_sequence(make_study: MakeStudy) -> None:
+    study = make_study(overrides={"sampler.name": "qmc"})
+    plain = _run(study, 4)
+    found = optuna.create_study(direction="maximize")
+    by_hand = {"model.width": 5, "finetune.rate": 1e-3}
+    trials.create(found, by_hand, {})
+    drawn = []
+    for _ in range(4):
+        trial = _draw(study, found)
+        trial.study.tell(trial.number, 1.0)
+        drawn.append(trial.params)
+    assert drawn[0] == by_hand
+    # The first of each study is no point of the sequence, but counts as one unless by hand.
+    assert drawn[2:] == plain[1:3]
+
+
+def test_the_process_proposes_once_enough_trials_are_complete(make_study: MakeStudy) -> None:
+    study = make_study(overrides={"sampler.name": "gp", "sampler.n_startup_trials": 4})
+    drawn = _run(study, 9)
+    # Wider is better, and known to be so after four trials.
+    assert all(trial["model.width"] > 60 for trial in drawn[-3:])
+
+
+@pytest.mark.parametrize("name", ["gp", "qmc"])
+def test_conditional_parameters_are_drawn_too(name: str, make_study: MakeStudy) -> None:
+    overrides = {"sampler.name": name}
+    if name == "gp":
+        overrides["sampler.n_startup_trials"] = "2"
+    drawn = _run(make_study(overrides=overrides, space=NARROW), 9)
+    assert {"finetune.rate" in trial for trial in drawn} == {True, False}
 
 
 def test_brute_force_tries_every_point_once_and_then_asks_to_stop(make_study: MakeStudy) -> None:
