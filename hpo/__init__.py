@@ -13,7 +13,7 @@ spawned processes. Importing `hpo` imports nothing heavy.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,7 @@ def run(
     runs_dir: str | Path = "runs",
     storage: str | None = None,
     again: bool = False,
+    warm_start: Sequence[str] = (),
     observe: Observe | None = None,
 ) -> Result:
     """Runs a study, or goes on with it where it stands, and returns what came of it.
@@ -78,6 +79,8 @@ def run(
         runs_dir: folder of the trials' files and, by default, of the database.
         storage: URL of the database of all studies.
         again: reads the test set once more; without it a study reads it once.
+        warm_start: names of studies in the same database to learn from, the less the more trials
+            of its own the study has.
         observe: called with every event of `hpo.events`, from the threads of the slots.
 
     Raises: UserError for what the caller can mend: a study that changed, is owned by another
@@ -93,6 +96,7 @@ def run(
         runs_dir=Path(runs_dir),
         storage=storage,
         again=again,
+        warm_start=tuple(warm_start),
     )
     loaded = load_study(study) if isinstance(study, str | Path) else study
     return launch(loaded, options, observe or _ignore)

@@ -135,6 +135,14 @@ def _add_run_options(run: _Parser) -> None:
     )
     _add_study_options(run)
     run.add_argument(
+        "--warm-start",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="STUDY",
+        help="studies that were run here, to learn from; the less the more own trials there are",
+    )
+    run.add_argument(
         "--again",
         action="store_true",
         help="read the test set once more; without it a study reads it once",

@@ -65,6 +65,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         storage=arguments.storage,
         again=arguments.again,
         begun=arguments.begun,
+        warm_start=tuple(arguments.warm_start),
     )
     with choose_view(study.spec.metric, out) as observe:
         result = launch(study, options, observe)

@@ -20,6 +20,7 @@ from hpo.analysis.finals import (
     run_name,
 )
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
+from hpo.analysis.trials import prior_sentences
 from hpo.declarations.files import label
 from hpo.finals.headline import headline
 
@@ -166,6 +167,7 @@ def study_page(record: StudyRecord) -> list[RenderableType]:
         *([] if record.lock is None else [Text(f"Protocol {record.lock.short}, locked")]),
         *(Text(visible(note)) for note in record.facts.get("notes", ())),
         _trials_table(record),
+        *(Text(visible(line)) for line in prior_sentences(record)),
         *study_result(record),
     ]
 
@@ -202,6 +204,7 @@ def trial_page(record: StudyRecord, number: int) -> list[RenderableType] | None:
     return [
         Text(head),
         *([Text(visible(trial.reason))] if trial.reason else ()),
+        *([Text("Its point was proposed by earlier studies.")] if trial.is_from_prior else ()),
         _pairs("parameter", trial.parameters),
         *([_curve(record, trial)] if trial.curve else ()),
         *(_pairs(name, pairs) for name in ("health", "cost") if (pairs := getattr(trial, name))),

@@ -94,8 +94,8 @@ class Patient(BasePruner):
     """Another pruner, asked only about a trial that has stopped improving.
 
     That is one whose best value among the last `patience` evaluations of its stage is not better
-    by more than `min_delta` than its best before them in that stage. Optuna's counts across stages,
-    and takes `min_delta` for the loss that it bears rather than for the gain that it asks for.
+    by more than `min_delta` than its best before them in that stage. Optuna's counts across
+    stages, and takes `min_delta` for the loss that it bears, not for the gain that it asks for.
     """
 
     def __init__(self, around: BasePruner, grid: Grid, *, patience: int, min_delta: float) -> None:

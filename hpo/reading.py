@@ -24,7 +24,7 @@ from hpo.ledger import read_ledger
 from hpo.lock import is_held
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
-from hpo.roster import STATE_NAMES
+from hpo.roster import FROM_PRIOR, STATE_NAMES
 from hpo.storage import Database, close, locate, open_for_reading, telling
 
 
@@ -195,6 +195,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         final_line=spec.final_line,
         optuna_study=study,
         lock=stored_lock(own.get(attributes.PROTOCOL)),
+        warm_start=tuple(own.get(attributes.WARM_START, ())),
     )
     if standings is None:
         return record
@@ -225,4 +226,5 @@ def _trial_of(
         health=own.get("health", {}),
         cost=own.get("cost", {}),
         device=own.get("device", ""),
+        is_from_prior=bool(own.get(FROM_PRIOR)),
     )

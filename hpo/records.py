@@ -44,6 +44,8 @@ class TrialRecord:
     """`core.task.Cost` as a mapping."""
     device: str = ""
     """What it was trained on; empty where that was not recorded."""
+    is_from_prior: bool = False
+    """Whether earlier studies proposed its point, rather than the sampler."""
 
     @property
     def is_finished(self) -> bool:
@@ -150,6 +152,8 @@ class StudyRecord:
     """`None` before the first repeat has ended, and where the study declares none."""
     lock: ProtocolLock | None = None
     """The locked protocol; `None` before the data have been looked at."""
+    warm_start: tuple[str, ...] = ()
+    """Names of the studies that were a prior for its trials."""
 
     @property
     def best(self) -> TrialRecord | None:

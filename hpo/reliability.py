@@ -1,8 +1,8 @@
 """How well the rank that a trial has at a step has predicted its final rank.
 
-Measured on complete trials alone, since the others' final rank is not known. They are the trials
-that survived: where pruning was at work they lie closer together than all trials would, and what is
-measured is rather too low than too high.
+Measured on complete trials alone, since the others' final rank is not known. They are the ones
+that survived: where pruning was at work they lie closer together than all trials would, and what
+is measured is rather too low than too high.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 ENOUGH = 0.3
 """What the lower bound of tau must reach. Where tau is 0.3, a median rule stops the later best of
@@ -73,7 +74,8 @@ def first_good(step: int, complete: Sequence[tuple[Mapping[int, float], float]])
     return next((n for n in counts if measure_at(step, complete[:n]).is_good), None)
 
 
-def _signs(values: Sequence[float]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _signs(values: Sequence[float]) -> NDArray[np.float64]:
     """Of the difference of each pair, both ways."""
     column = np.asarray(values, dtype=float)
-    return np.sign(column[:, None] - column[None, :])
+    signs: NDArray[np.float64] = np.sign(column[:, None] - column[None, :])
+    return signs

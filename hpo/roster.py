@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import distribution_to_json
@@ -26,8 +26,13 @@ from hpo.records import SCHEMA_VERSION
 from hpo.samplers import build_sampler, count_points
 from hpo.sampling import build_config, drawn_values, suggest
 
+if TYPE_CHECKING:
+    from hpo.warm_start import Prior
+
 ENQUEUED = "enqueued"
 """The point that a trial was created for, as canonical JSON."""
+FROM_PRIOR = "from_prior"
+"""Of a trial whose point was proposed by the prior of earlier studies."""
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -64,6 +69,8 @@ class Roster:
         optuna_study: optuna.Study,
         folder: StudyFolder,
         pruner: BasePruner,
+        *,
+        prior: Prior | None = None,
     ) -> None:
         self._study = study
         self._facts = facts
@@ -71,6 +78,7 @@ class Roster:
         self._folder = folder
         self._pruner = pruner
         self._lock = stored_lock(optuna_study.user_attrs.get(PROTOCOL))
+        self._prior = prior
         self._finished = {
             trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
         }
@@ -134,13 +142,16 @@ class Roster:
     def create(self, drawn: Mapping[str, Any]) -> int:
         """A new RUNNING trial: the next enqueued point, else one with the values in `drawn`.
 
-        What is not in it is the sampler's to propose.
+        What is not in it is for earlier studies or the sampler to propose.
         """
         if not self._points:
-            return trials.create(self._optuna, drawn, attributes={})
-        point = self._points[0]
-        fixed = drawn_values(self._study.space, point)
-        number = trials.create(self._optuna, fixed, {ENQUEUED: canonical_json(dict(point))})
+            point = self._from_prior(drawn)
+            if point is None:
+                return trials.create(self._optuna, drawn, attributes={})
+            return trials.create(self._optuna, point, {FROM_PRIOR: True})
+        enqueued = self._points[0]
+        fixed = drawn_values(self._study.space, enqueued)
+        number = trials.create(self._optuna, fixed, {ENQUEUED: canonical_json(dict(enqueued))})
         self._points.pop(0)
         return number
 
@@ -240,6 +251,19 @@ class Roster:
             if not self._frozen(number).state.is_finished():
                 raise
             self.is_exhausted = True
+
+    def _from_prior(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What earlier studies would have the next trial draw beside what is fixed; `None` leaves
+        it to the sampler."""
+        if self._prior is None:
+            return None
+        return self._prior.propose(
+            seed=self._study.seed,
+            number=len(self._all()),
+            complete=sum(one.value is not None for one in self._finished.values()),
+            tried=[trial.params for trial in self._all()],
+            fixed=fixed,
+        )
 
     def _with_sampler(self, number: int) -> optuna.Study:
         """The study with the sampler of one trial, which remembers nothing of the others'."""

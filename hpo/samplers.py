@@ -139,9 +139,10 @@ class _NumberedQmc(QMCSampler):
         self._number = number
 
     def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
-        # Points given by hand leave no gap in the sequence.
+        # Points that were given as a whole leave no gap in the sequence.
         return sum(
-            other.number < self._number and "fixed_params" not in other.system_attrs
+            other.number < self._number
+            and not search_space.keys() <= other.system_attrs.get("fixed_params", {}).keys()
             for other in study.get_trials(deepcopy=False)
         )
 

@@ -42,6 +42,8 @@ def command_again(record: StudyRecord) -> str:
             # TOML has no null: what was unset cannot be set to nothing.
             elif value is not None and value != before.get(name):
                 words += ["--set", f"{section}.{name}={_as_toml(value)}"]
+    if record.warm_start:
+        words += ["--warm-start", *record.warm_start]
     runs_dir = _from_here(record.folder.parent)
     if runs_dir != _DEFAULT_RUNS_DIR:
         words += ["--runs-dir", runs_dir]

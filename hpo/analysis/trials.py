@@ -95,6 +95,18 @@ def cost_sentences(record: StudyRecord) -> list[str]:
     return said
 
 
+def prior_sentences(record: StudyRecord) -> list[str]:
+    """Which trials' points came from earlier studies; nothing where none did."""
+    numbers = [str(trial.number) for trial in record.trials if trial.is_from_prior]
+    if not numbers:
+        return []
+    came = "trial" if len(numbers) == 1 else "trials"
+    return [
+        f"Proposed by the earlier studies {', '.join(record.warm_start)}: "
+        f"{came} {', '.join(numbers)}."
+    ]
+
+
 def tally(record: StudyRecord) -> dict[str, int]:
     """Outcome -> number of trials, in the order in which they first appear."""
     counted: dict[str, int] = {}

@@ -23,6 +23,7 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "name": None,
         "overrides": [],
         "again": False,
+        "warm_start": [],
         "runs_dir": Path("runs"),
         "storage": None,
     }
