@@ -33,7 +33,7 @@ def curves_table(record: StudyRecord) -> pd.DataFrame:
     rows = [
         {
             "number": trial.number,
-            "stage": _stage_at(record, step),
+            "stage": stage_at(record, step),
             "step": step,
             "value": value,
             "outcome": outcome_of(trial),
@@ -194,7 +194,8 @@ def _hover(outcome: str) -> str:
     return f"trial %{{customdata}}, {outcome}<br>step %{{x}}: %{{y:.4g}}<extra></extra>"
 
 
-def _stage_at(record: StudyRecord, step: int) -> str:
+def stage_at(record: StudyRecord, step: int) -> str:
+    """The name of the stage in which a step lies."""
     for stage, _ in record.grid.stages:
         if step <= record.grid.stage_end(stage):
             return stage

@@ -28,6 +28,12 @@ from hpo.analysis.importance import (
 )
 from hpo.analysis.markup import Html, join, paragraphs, table, tag, term_list
 from hpo.analysis.palette import OUTCOMES
+from hpo.analysis.reliability import (
+    draw_reliability,
+    reliability_note,
+    reliability_sentences,
+    reliability_table,
+)
 from hpo.analysis.result import result_section
 from hpo.analysis.tables import rows_of
 from hpo.analysis.translations import translations_obstacle, translations_table
@@ -40,6 +46,8 @@ from hpo.analysis.trials import (
     trials_table,
 )
 from hpo.records import StudyRecord
+
+_TAU = ("tau", "low", "high")
 
 
 class Section(NamedTuple):
@@ -60,6 +68,7 @@ def build_sections(record: StudyRecord) -> list[Section]:
         builders += [
             ("history", "History", _history),
             ("curves", "Curves", _curves),
+            ("pruning", "Pruning", _pruning),
             ("importance", "Importance", _importance),
             ("gradients", "Gradients", _gradients),
         ]
@@ -121,6 +130,33 @@ def _curves(record: StudyRecord, scores: ScoreFormat) -> Html:
             paragraphs(stage_sentences(record, scores)),
             embed("curves", figure, "Score of each trial by training step."),
             tag("p", curves_note(record), class_="note"),
+        )
+    )
+
+
+def _pruning(record: StudyRecord, scores: ScoreFormat) -> Html:
+    found = reliability_table(record)
+    if found.empty:
+        return tag("p", "Fewer than two trials are complete: no rank can be compared.")
+    rows = [
+        (
+            row["step"],
+            row["stage"],
+            row["n"],
+            *(MISSING if row[name] is None else f"{row[name]:.2f}" for name in _TAU),
+            "yes" if row["is_good"] else "no",
+            MISSING if row["first_good"] is None else row["first_good"],
+        )
+        for row in rows_of(found)
+    ]
+    heads = ("step", "stage", "trials", "tau", "at least", "at most", "relied on", "first after")
+    numbers = table("Rank on the way and final rank", heads, rows, numeric=(0, 2, 3, 4, 5, 7))
+    return join(
+        (
+            paragraphs(reliability_sentences(record, found)),
+            embed("pruning", draw_reliability(found, record.grid), "Kendall's tau by step."),
+            tag("p", reliability_note(found), class_="note"),
+            _folded("The numbers", numbers),
         )
     )
 

@@ -63,11 +63,12 @@ def test_the_report_holds_every_section_in_order(tmp_path):
     page = page_of(record)
     anchors = [a["id"] for name, a in page.elements if name == "section"]
     assert anchors == [
-        "result", "history", "curves", "importance", "gradients", "trials", "samples", "facts",
+        "result", "history", "curves", "pruning", "importance", "gradients", "trials", "samples",
+        "facts",
     ]  # fmt: skip
     links = [a["href"] for name, a in page.elements if name == "a" and "class" not in a]
     assert links == [f"#{anchor}" for anchor in anchors]
-    assert len(page.figures()) == 4
+    assert len(page.figures()) == 5
     said = page.text()
     assert "than the start configuration's" in said
     assert "loss became NaN at step 83" in said
@@ -111,7 +112,7 @@ def test_hostile_texts_stay_texts(tmp_path):
     assert f"made{shown}" in page.text()  # the study's name
     assert page.text().count(shown) > 20  # parameters, reasons, notes, sentences, signature
     scripts = [a for name, a in page.elements if name == "script"]
-    assert len(scripts) == 4 + 3  # figures; colours, plotly, the page's own
+    assert len(scripts) == 5 + 3  # figures; colours, plotly, the page's own
     texts = json.dumps(page.figures()).replace("\\ud800", "?")
     assert "<img" not in texts  # plotly reads markup in texts, so it is escaped twice
     assert "&lt;img" in texts
