@@ -257,10 +257,18 @@ class Roster:
         it to the sampler."""
         if self._prior is None:
             return None
+        names = self._study.space.parameters
         return self._prior.propose(
             seed=self._study.seed,
             number=len(self._all()),
-            complete=sum(one.value is not None for one in self._finished.values()),
+            own=[
+                (
+                    {name: trial.user_attrs[name] for name in names if name in trial.user_attrs},
+                    trial.value,
+                )
+                for trial in self._all((TrialState.COMPLETE,))
+                if trial.value is not None
+            ],
             tried=[trial.params for trial in self._all()],
             fixed=fixed,
         )

@@ -25,18 +25,21 @@ from hpo.declarations.parameters import FloatParameter, IntParameter, Parameter,
 from hpo.declarations.space import SearchSpace
 from hpo.reading import read_study
 from hpo.records import StudyRecord, TrialRecord
+from hpo.reliability import measure
 
 HALF_AFTER = 6
 """Complete trials of the study's own after which a trial follows the prior half as often."""
 IGNORED_BY_EVERY = 4
 """Every so many-th trial is the sampler's whatever the prior says, in case it is wrong."""
 LEAST_TRIALS = 3
-"""Finished trials below which an earlier study has no order to learn from."""
+"""Trials below which there is no order to learn from, or to compare with what was expected."""
 MOST_TRIALS = 400
 """The latest so many of an earlier study are learned from: the cost is cubic."""
 _CANDIDATES = 256
 
 Array = NDArray[np.float64]
+Own = tuple[Mapping[str, Any], float]
+"""Realised values of a complete trial, and its value."""
 Drawn = dict[str, Any]
 """Raw values by the names under which Optuna draws them."""
 
@@ -103,6 +106,7 @@ class Prior:
         )
         self._space = space
         self._records = studies
+        self._is_rising = all(record.metric.direction == "maximize" for record in studies)
         self._surrogates: list[_Surrogate] | None = None
 
     def propose(
@@ -110,20 +114,22 @@ class Prior:
         *,
         seed: int,
         number: int,
-        complete: int,
+        own: Sequence[Own],
         tried: Collection[Drawn],
         fixed: Mapping[str, Any] | None = None,
     ) -> Drawn | None:
         """The point that trial `number` is to try; `None` leaves it to the study's sampler.
 
-        The same for the same study seed, number, complete trials so far, values that are `fixed`
-        already, and points `tried`, none of which is proposed again.
+        The same for the same study seed, number, `own` complete trials so far, values that are
+        `fixed` already, and points `tried`, none of which is proposed again.
         """
         fixed = fixed or {}
         if (number + 1) % IGNORED_BY_EVERY == 0:
             return None
         rng = random.Random(derive_seed(seed, "warm start", number))  # noqa: S311 - no secret
-        if rng.random() >= HALF_AFTER / (HALF_AFTER + complete):
+        if rng.random() >= HALF_AFTER / (HALF_AFTER + len(own)):
+            return None
+        if self._is_refuted(own):
             return None
         points = [
             point
@@ -134,8 +140,18 @@ class Prior:
             return None
         generator = np.random.default_rng(rng.getrandbits(32))
         realised = [point[0] for point in points]
-        liked = sum(surrogate.sample(realised, generator) for surrogate in self._fitted())
-        return points[int(np.argmax(liked))][1]
+        liked = [surrogate.sample(realised, generator) for surrogate in self._fitted()]
+        return points[int(np.sum(liked, axis=0).argmax())][1]
+
+    def _is_refuted(self, own: Sequence[Own]) -> bool:
+        """Whether the study's own trials are not at all in the order that the prior expects."""
+        if len(own) < LEAST_TRIALS:
+            return False
+        points, values = zip(*own, strict=True)
+        expected = np.sum([surrogate.mean(points) for surrogate in self._fitted()], axis=0)
+        sign = 1.0 if self._is_rising else -1.0
+        tau = measure(list(expected), [sign * value for value in values]).tau
+        return tau is not None and tau <= 0
 
     def _draw(
         self, rng: random.Random, fixed: Mapping[str, Any]
@@ -186,6 +202,11 @@ class _Surrogate:
             # A parameter that does not matter has its length at the bound, which is no trouble.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._process.fit(points, ranks)
+
+    def mean(self, points: Sequence[Mapping[str, Any]]) -> Array:
+        """What is expected at each of the points."""
+        mean: Array = self._process.predict(self._encoder.encode(points))
+        return mean
 
     def sample(self, points: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> Array:
         """A function drawn from what is known, at each of the points; noise is left out."""
