@@ -84,10 +84,14 @@ def _syne_tune(name: str) -> MakeSearcher:
 METHODS: dict[str, MakeSearcher] = {
     "random": _plain(RandomSettings()),
     "tpe": _plain(TpeSettings()),
-    "tpe-median": _plain(TpeSettings(), MedianSettings()),
-    "tpe-hyperband": _plain(TpeSettings(), HyperbandSettings()),
-    "tpe-sh2": _plain(TpeSettings(), SuccessiveHalvingSettings(reduction_factor=2)),
-    "tpe-sh4": _plain(TpeSettings(), SuccessiveHalvingSettings(reduction_factor=4)),
+    "tpe-median": _plain(TpeSettings(), MedianSettings(trust="always")),
+    "tpe-hyperband": _plain(TpeSettings(), HyperbandSettings(trust="always")),
+    "tpe-sh2": _plain(
+        TpeSettings(), SuccessiveHalvingSettings(reduction_factor=2, trust="always")
+    ),
+    "tpe-sh4": _plain(
+        TpeSettings(), SuccessiveHalvingSettings(reduction_factor=4, trust="always")
+    ),
     "promote": _promote,
     "gp": _gp,
     "syne-asha": _syne_tune("ASHA"),

@@ -118,6 +118,9 @@ def draw_reliability(table: pd.DataFrame, grid: Grid) -> go.Figure:
 
 
 def _use_of(record: StudyRecord, table: pd.DataFrame) -> str:
+    scheduler: Mapping[str, Any] = record.declaration.get("scheduler") or {}
+    if scheduler.get("name", "optuna") != "optuna":
+        return f"Scheduler {scheduler['name']} asks no pruner, so nothing hung on that."
     pruner: Mapping[str, Any] = record.declaration.get("pruner") or {}
     name = pruner.get("name", "none")
     rule: Mapping[str, Any] = pruner.get("around") or pruner

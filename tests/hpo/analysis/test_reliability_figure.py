@@ -77,6 +77,17 @@ def test_it_says_what_the_pruner_made_of_it(number, pruner, said):
     assert ("at steps 20, 30." in first) is (number == 7)
 
 
+def test_a_scheduler_that_asks_no_pruner_is_named():
+    found = study(7)
+    found = dataclasses.replace(
+        found, declaration={**found.declaration, "scheduler": {"name": "thaw"}}
+    )
+    assert (
+        "Scheduler thaw asks no pruner"
+        in reliability_sentences(found, reliability_table(found))[1]
+    )
+
+
 def test_the_figure_draws_each_step_once_with_its_bounds():
     table = reliability_table(study(7))
     figure = draw_reliability(table, GRID)
