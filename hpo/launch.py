@@ -24,6 +24,7 @@ from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
 from hpo.storage import close, locate, open_for_driver, telling
+from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
 
 
@@ -60,6 +61,9 @@ def launch(
     runs = options.runs_dir.expanduser().resolve()
     folder = StudyFolder(runs, study.name)
     database = locate(options.storage, runs)
+    prior = None
+    if options.warm_start:
+        prior = read_prior(study, options.warm_start, options.storage, runs)
     with ExitStack() as stack:
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
@@ -77,7 +81,7 @@ def launch(
             lambda elapsed_s: found.set_user_attr(attributes.ELAPSED_S, elapsed_s),
             begun=begun,
         )
-        phases = Phases(study, options, total, folder, found, clock, observe)
+        phases = Phases(study, options, total, folder, found, clock, observe, prior)
         phases.run(make_slots, scheduler or build_scheduler(study))
     return Result(
         record=read_study(options.storage, study.name, runs),

@@ -21,5 +21,7 @@ class RunOptions:
     """URL of the database; `hpo.db` in the runs folder by default."""
     again: bool = False
     """Read the test set once more."""
+    warm_start: tuple[str, ...] = ()
+    """Names of studies in the same database whose trials are a prior for this one's."""
     begun: float | None = field(default=None, compare=False)
     """`time.monotonic()` when the time limit began to count for this run; now by default."""

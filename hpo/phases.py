@@ -42,6 +42,7 @@ from hpo.roster import Roster
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
 from hpo.slots import Slot
+from hpo.warm_start import Prior
 
 MakeSlots = Callable[[int, Path], Sequence[Slot]]
 """(number of slots, cache folder) -> the slots."""
@@ -58,6 +59,7 @@ class Phases:
     optuna_study: optuna.Study
     clock: StudyClock
     observe: Observe
+    prior: Prior | None
     stop: Stop | None = None
     """Why the driver stopped; `None` where there was nothing for it to do."""
     reading: TestReading | None = None
@@ -97,6 +99,7 @@ class Phases:
             keep=self.study.storage.keep + finals.top * finals.seeds,
         )
         check_room(self.folder.path, room)
+        self._tell_methods()
         driver = Driver(
             self.study,
             roster,
@@ -119,12 +122,40 @@ class Phases:
             self.optuna_study.set_user_attr(attributes.EXHAUSTED, True)
             self.observe(Note("every point of the search space has been tried"))
 
+    def _tell_methods(self) -> None:
+        """Says what the sampler cannot learn, and records and says which studies are a prior."""
+        sampler, pruner = self.study.sampler.name, self.study.pruner.name
+        if sampler == "gp" and self.study.scheduler.name == "optuna" and pruner != "none":
+            self.observe(
+                Note(
+                    "sampler gp learns from complete trials only, nothing from those that pruner "
+                    f"{pruner} stops: consider --set pruner.name=none"
+                )
+            )
+        before = self.optuna_study.user_attrs.get(attributes.WARM_START, [])
+        if self.prior is not None:
+            names = list(self.prior.studies)
+            shared = ", ".join(self.prior.shared)
+            self.observe(Note(f"warm start from {', '.join(names)}: they tell of {shared}"))
+            if names != before:
+                self.optuna_study.set_user_attr(attributes.WARM_START, names)
+        elif before:
+            again = f"--warm-start {' '.join(before)}"
+            self.observe(Note(f"no warm start from now on: give {again} to go on with it"))
+
     # What all phases rest on, made when the first of them asks
 
     @cached_property
     def _roster(self) -> Roster:
         pruner = build_pruner(self.study.pruner, self.study.grid)
-        return Roster(self.study, self._facts, self.optuna_study, self.folder, pruner=pruner)
+        return Roster(
+            self.study,
+            self._facts,
+            self.optuna_study,
+            self.folder,
+            pruner=pruner,
+            prior=self.prior,
+        )
 
     @cached_property
     def _forecast(self) -> Forecast:
