@@ -17,6 +17,7 @@ from hpo.costs import CostModel, Prediction
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.declarations.files import label
+from hpo.outlook import FINALS_SHARE
 from hpo.output import short_parameters, visible
 
 if TYPE_CHECKING:
@@ -59,9 +60,11 @@ class Plan:
     search_s: float
     """Wall-clock seconds of these trials."""
     finals: tuple[int, int]
-    """Finalists, and seeds for each; (0, 0) without finals."""
+    """Finalists, and fresh seeds for each."""
     finals_s: float
+    """Repeats and their readings of the test set; as much as a run keeps for them."""
     test_s: float
+    """One reading."""
     basis: tuple[str, ...]
     """What the figures rest on."""
 
@@ -88,11 +91,13 @@ def make_plan(
     chosen = {"smallest": ranked[0], "median": median, "largest": ranked[-1]}
     if study.start is not None:
         chosen["start"] = _Point(study, model, study.start)
-    finals = getattr(study, "finals", None)
-    tops, seeds = (finals.top, finals.seeds) if finals is not None else (0, 0)
-    test_s = max(tops * seeds, 1) * model.predict_test(median.groups).seconds
-    # Fresh seeds mean a stage A of their own.
-    finals_s = _rounds(tops * seeds, jobs) * median.whole.seconds
+    tops, seeds = study.finals.top, study.finals.seeds
+    test_s = model.predict_test(median.groups).seconds
+    # Fresh seeds mean a stage A of their own; every run of a finalist is read on the test set.
+    finals_s = _rounds(tops * seeds, jobs) * (median.whole.seconds + test_s)
+    finals_s += _rounds(tops - 1, jobs) * test_s
+    if time_limit_s is not None:
+        finals_s = min(finals_s, FINALS_SHARE * time_limit_s)
     asked = trials or study.trials
     if time_limit_s is None:
         bought, cached, spent_s = _walk(study, model, jobs=jobs, trials=asked)
@@ -156,7 +161,7 @@ def _walk(
     slots = [0.0] * jobs
     seen: set[str] = set()
     cached = done = 0
-    shared = max(int(getattr(study, "trials_per_structure", 1)), 1)
+    shared = study.scheduler.trials_per_structure
     for number, point in enumerate(_with_groups(study, min(trials or _WALKED, _WALKED), shared)):
         groups = _groups_at(study, point)
         structure = canonical_json(groups[study.spec.structure_group])
@@ -237,6 +242,6 @@ def _budget_lines(plan: Plan) -> Iterator[str]:
     yield "Trials that are stopped early make room for more."
     tops, seeds = plan.finals
     aside = f"{duration(plan.test_s)} for the test set"
-    if tops:
+    if seeds:
         aside = f"{duration(plan.finals_s)} for the finals ({tops} x {seeds} trainings), {aside}"
     yield f"Set aside: about {aside}. In all about {duration(plan.total_s)}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from toy_bench import MakeStudy
@@ -14,6 +13,7 @@ from toy_runs import run_study
 from hpo import cli
 from hpo.costs import CostModel
 from hpo.declarations import Study, load_study
+from hpo.declarations.study import NO_FINALS, FinalsSettings, PlainSettings
 from hpo.experience import gather, measure_flops_per_s
 from hpo.plan import Plan, make_plan
 
@@ -69,20 +69,22 @@ def test_a_limit_too_short_for_a_trial_buys_none(study: Study) -> None:
 
 
 def test_finals_are_set_aside_with_fresh_stage_as(study: Study) -> None:
-    with_finals = replace(study)
-    object.__setattr__(with_finals, "finals", SimpleNamespace(top=3, seeds=2))
-    less, more = plan(with_finals, time_limit_s=7_200.0), plan(study, time_limit_s=7_200.0)
+    with_finals = replace(study, finals=FinalsSettings(top=3, seeds=2))
+    without = replace(study, finals=NO_FINALS)
+    less, more = plan(with_finals, time_limit_s=20_000.0), plan(without, time_limit_s=20_000.0)
     median = next(example for example in less.examples if example.name == "median")
     assert less.finals == (3, 2)
-    assert less.finals_s == pytest.approx(6 * median.whole.seconds)
-    assert less.test_s == pytest.approx(6 * more.test_s)
+    assert less.finals_s == pytest.approx(6 * median.whole.seconds + 8 * less.test_s)
+    assert less.test_s == pytest.approx(more.test_s)
+    assert more.finals_s == 0
+    short = plan(with_finals, time_limit_s=60.0)
+    assert short.finals_s == pytest.approx(15.0), "a quarter at most"
     assert less.trials < more.trials
 
 
 def test_groups_share_stage_a(study: Study) -> None:
-    grouped = replace(study)
-    object.__setattr__(grouped, "trials_per_structure", 5)
-    shared, own = plan(grouped), plan(study)
+    shared = plan(replace(study, scheduler=PlainSettings(trials_per_structure=5)))
+    own = plan(replace(study, scheduler=PlainSettings()))
     assert shared.cached == pytest.approx(32, abs=3)
     assert shared.search_s < own.search_s
 
