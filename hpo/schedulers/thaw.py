@@ -1,0 +1,349 @@
+"""Freeze-thaw Bayesian search: what promises most per second is run next, and only as far.
+
+After Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization" (2014), with expected
+improvement per second in place of their entropy. Reasons in docs/decisions/0018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
+
+from core.settings import derive_seed
+from core.task import Evaluation, Grid, Verdict
+from hpo.schedulers import Choice, Costs, Points, Propose, Standing, Thaw
+from hpo.schedulers.curve_data import CurveData, Curves
+from hpo.schedulers.curve_model import Belief, CurveModel, Floats, Places, Runs
+
+INITIAL = 4
+"""Trials that the study's sampler proposes before the model is asked."""
+DRAWN = 160
+"""Points drawn at random for each decision."""
+NEIGHBOURS_OF = 4
+NEIGHBOURS = 16
+"""Points beside each of the best trials, in one or two parameters different."""
+CLOSE = 40
+"""Options that are looked at closely, what one more report would tell included."""
+HOPELESS = 0.003
+"""A run that beats the leader by more than the noise with less than this probability is over."""
+BELIEVED_AFTER = 8
+"""Trials that must have reported before one is stopped for good."""
+
+
+@dataclass(frozen=True)
+class _Option:
+    """Something a slot could do."""
+
+    choice: Choice
+    score: float
+    """Expected improvement per second."""
+
+
+class ThawScheduler:
+    """Chooses and judges by a Gaussian process over configuration, progress and run.
+
+    Every choice follows from what is stored and the seed; what is kept between calls only saves
+    computing it twice.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        grid: Grid,
+        direction: Literal["maximize", "minimize"],
+        *,
+        seed: int,
+        only_finished: bool = True,
+        score_of: Callable[[FrozenTrial], float | None] | None = None,
+        reluctance: float = 0.1,
+        trials_per_structure: int | None = None,
+    ) -> None:
+        """`only_finished`: whether a trial counts at the end of its curve alone.
+
+        Args:
+            score_of: The score of an ended trial, the better the higher as `direction` says of
+                the curves; for studies whose curves are of something else than the score.
+            reluctance: What share another option must promise more per second than a running
+                trial for the trial to be paused: a switch costs time.
+            trials_per_structure: How many trials may share a stage A; any number without.
+        """
+        self._points, self._grid = points, grid
+        self._seed = seed
+        self._only_finished = only_finished
+        self._reluctance = reluctance
+        self._cap = trials_per_structure
+        self._data = CurveData(points, grid, direction, score_of)
+        self._models: dict[bytes, CurveModel] = {}
+        self._seen: tuple[Any, _View] | None = None
+
+    def choose(self, standing: Standing) -> Choice | None:
+        """See `Scheduler.choose`."""
+        started = [one for one in standing.trials if one.state != TrialState.FAIL]
+        if len(started) < INITIAL and standing.can_propose:
+            return Propose()
+        view = self._view(standing)
+        if view is None:
+            return Propose() if standing.can_propose else _first(standing.paused)
+        if self._only_finished and not view.has_finished:
+            leader = view.leader_of(view.live)
+            if leader in standing.paused and self._can_end(leader, standing):
+                return Thaw(leader)
+        best = self._best(view, standing, pending=standing.running)
+        if best is not None:
+            return best.choice
+        return Propose() if standing.can_propose and standing.time_left_s is None else None
+
+    def judge(self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing) -> Verdict:
+        """See `Scheduler.judge`."""
+        view = self._view(standing)
+        number = trial.number
+        if view is None or number not in view.place:
+            return Verdict.CONTINUE
+        others = standing.running - {number}
+        if self._only_finished:
+            if not self._can_end(number, standing):
+                return Verdict.PAUSE
+            if not view.has_finished and view.leader_of(view.live) == number:
+                return Verdict.CONTINUE
+        own, hope = self._own(view, standing, number, others)
+        if hope < HOPELESS and view.reported >= BELIEVED_AFTER and view.has_leader:
+            return Verdict.STOP
+        best = self._best(view, standing, pending=others, apart_from=number)
+        if best is None or best.score <= (1 + self._reluctance) * own:
+            return Verdict.CONTINUE
+        return Verdict.PAUSE
+
+    # What is believed
+
+    def _view(self, standing: Standing) -> _View | None:
+        """The model conditioned on all that is stored; `None` before the first report."""
+        key = (
+            tuple((t.state, len(t.intermediate_values), t.last_step) for t in standing.trials),
+            standing.can_propose,
+        )
+        if self._seen is None or self._seen[0] != key:
+            curves = self._data.read(standing.trials)
+            if curves is None:
+                return None
+            model = self._model(curves)
+            candidates = self._candidates(curves, standing) if standing.can_propose else []
+            self._seen = (key, _View(curves, model, candidates, self._only_finished))
+        return self._seen[1]
+
+    def _model(self, curves: Curves) -> CurveModel:
+        """Fitted to the part of the curves that is kept for it, once."""
+        key = curves.fit_key
+        if key not in self._models:
+            self._models = {key: CurveModel(curves.shape).fitted(
+                curves.runs, curves.fit_at, curves.fit_values
+            )}
+        return self._models[key]
+
+    def _candidates(self, curves: Curves, standing: Standing) -> list[dict[str, Any]]:
+        """Points to choose from, each different from the trials and from one another."""
+        generator = np.random.default_rng(
+            derive_seed(self._seed, "candidates", len(standing.trials))
+        )
+        points = [self._points.draw(generator) for _ in range(DRAWN)]
+        best = curves.best(NEIGHBOURS_OF)
+        for params in best:
+            names = sorted(params)
+            for _ in range(NEIGHBOURS):
+                changed = generator.permutation(len(names))[: generator.integers(1, 3)]
+                fixed = {name: params[name] for i, name in enumerate(names) if i not in changed}
+                points.append(self._points.draw(generator, fixed))
+        structure = self._points.structure
+        if structure and len(self._grid.stages) > 1:
+            for params in best:
+                fixed = {name: value for name, value in params.items() if name in structure}
+                points += [self._points.draw(generator, fixed) for _ in range(NEIGHBOURS)]
+        tried = {_key(one.params) for one in standing.trials if one.state != TrialState.FAIL}
+        fresh = {_key(point): point for point in points if _key(point) not in tried}
+        if self._cap is None:
+            return list(fresh.values())
+        return [
+            point for point in fresh.values() if curves.count_in_group(point, structure) < self._cap
+        ]
+
+    # What it is worth
+
+    def _best(
+        self,
+        view: _View,
+        standing: Standing,
+        *,
+        pending: frozenset[int],
+        apart_from: int | None = None,
+    ) -> _Option | None:
+        """The option that promises most per second while the pending trials go on."""
+        numbers = [n for n in sorted(standing.paused) if n in view.place and n != apart_from]
+        places = [view.place[n] for n in numbers]
+        places += list(range(view.first_candidate, view.count))
+        if not places:
+            return None
+        chosen = np.array(places)
+        gain, hope, _ = view.worth(chosen, [view.place[n] for n in pending if n in view.place])
+        order = np.argsort(-gain, kind="stable")[:CLOSE]
+        cost = self._costs(view, standing, chosen[order], hope[order])
+        score = gain[order] / cost
+        if not np.isfinite(cost).any():
+            return None
+        best = int(np.argmax(np.where(np.isfinite(cost), score, -1.0)))
+        place = int(chosen[order][best])
+        choice = (
+            Propose(view.candidates[place - view.first_candidate])
+            if place >= view.first_candidate
+            else Thaw(view.numbers[place])
+        )
+        return _Option(choice, float(score[best]))
+
+    def _own(
+        self, view: _View, standing: Standing, number: int, others: frozenset[int]
+    ) -> tuple[float, float]:
+        """What going on with a trial promises per second; its chance to beat the leader clearly."""
+        chosen = np.array([view.place[number]])
+        gain, hope, clear = view.worth(chosen, [view.place[n] for n in others if n in view.place])
+        return float((gain / self._costs(view, standing, chosen, hope))[0]), float(clear[0])
+
+    def _costs(
+        self, view: _View, standing: Standing, chosen: Floats | Any, hope: Floats
+    ) -> Floats:
+        """Seconds that an option is expected to take; infinite if it could not end in time.
+
+        The next report is paid for in any case, the rest as far as that report is not expected to
+        settle the matter, or settles it well.
+        """
+        costs: Costs = standing.costs
+        until, informed = view.informed(chosen)
+        result = np.empty(len(chosen))
+        for i, place in enumerate(chosen):
+            end = view.curves.end_after(int(until[i]))
+            if place >= view.first_candidate:
+                drawn = view.candidates[place - view.first_candidate]
+                first = costs.of_new(drawn, int(until[i]))
+                whole = costs.of_new(drawn, end)
+            else:
+                first = costs.to_go(view.numbers[place], int(until[i]))
+                whole = costs.to_go(view.numbers[place], end)
+            if self._is_late(whole, standing):
+                result[i] = np.inf
+            else:
+                rest = max(0.0, whole - first)
+                result[i] = first + (1 - informed[i] * (1 - hope[i])) * rest
+        return np.maximum(result, 1e-9)
+
+    def _can_end(self, number: int, standing: Standing) -> bool:
+        whole = standing.costs.to_go(number, self._grid.total_steps)
+        return not self._is_late(whole, standing)
+
+    def _is_late(self, seconds: float, standing: Standing) -> bool:
+        left = standing.time_left_s
+        return self._only_finished and left is not None and seconds > left
+
+
+class _View:
+    """A belief, and what it says of the ends of live trials and candidates."""
+
+    def __init__(
+        self,
+        curves: Curves,
+        model: CurveModel,
+        candidates: Sequence[dict[str, Any]],
+        only_finished: bool,
+    ) -> None:
+        self.curves = curves
+        self.candidates = candidates
+        self._belief: Belief = model.given(curves.runs, curves.at, curves.values)
+        self.live = curves.live
+        self.numbers = list(curves.live)
+        self.place = {number: i for i, number in enumerate(self.numbers)}
+        self.first_candidate = len(self.numbers)
+        self.count = self.first_candidate + len(candidates)
+        self.has_finished = bool(len(curves.ended))
+        self.reported = curves.reported
+        self._queries: Runs = curves.queries(self.numbers, candidates)
+        self._noise = model.noise(curves.shape.segments - 1)
+        self._at = curves.ends(self.count)
+        self.mean, self._variance, self._solved = self._belief.predict(self._queries, self._at)
+        if only_finished:
+            self.has_leader = self.has_finished
+            ended = curves.queries(curves.ended, [])
+            means = self._belief.predict(ended, curves.ends(len(ended)))[0]
+            self._leader = float(means.max(initial=-np.inf))
+        else:
+            self.has_leader = True
+            self._leader = curves.best_reported
+        if not np.isfinite(self._leader):
+            self._leader = float(self.mean[: self.first_candidate].max(initial=-1.0))
+
+    def leader_of(self, numbers: Sequence[int]) -> int:
+        """The live trial that is expected to end best; -1 without one."""
+        places = [self.place[number] for number in numbers]
+        return self.numbers[places[int(np.argmax(self.mean[places]))]] if places else -1
+
+    def worth(self, chosen: Any, pending: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+        """Expected improvement, its chance, and the chance of one by more than the noise.
+
+        Pending trials are believed to end as predicted.
+        """
+        leader, variance = self._leader, self._variance[chosen]
+        if pending:
+            waits = np.array(pending)
+            leader = max(leader, float(self.mean[waits].max()))
+            known = self._between(waits, waits)
+            known[np.diag_indices_from(known)] += self._noise**2 + 1e-9
+            cross = self._between(waits, chosen)
+            variance = variance - np.sum(cross * np.linalg.solve(known, cross), axis=0)
+        spread = np.sqrt(np.maximum(variance, 1e-9))
+        ahead = (self.mean[chosen] - leader) / spread
+        density = np.exp(-0.5 * ahead**2) / np.sqrt(2 * np.pi)
+        chance = ndtr(ahead)
+        gain = np.maximum(spread * (ahead * chance + density), 1e-300)
+        return gain, chance, ndtr(ahead - self._noise / spread)
+
+    def informed(self, chosen: Any) -> tuple[Any, Floats]:
+        """Steps of the next reports, and what share of the doubt about the end each removes."""
+        runs = self._queries_of(chosen)
+        until, at = self.curves.next_reports(
+            [self.numbers[p] if p < self.first_candidate else None for p in chosen],
+            runs,
+        )
+        _, variance, solved = self._belief.predict(runs, at)
+        ends = self._taken(chosen)
+        between = self._belief.covariance(
+            runs, at, solved, self._queries, ends, self._solved[:, chosen]
+        )
+        noise = np.array([self._belief.model.noise(int(one)) for one in at.segment])
+        share = np.diag(between) ** 2 / ((variance + noise**2) * self._variance[chosen])
+        return until, np.clip(share, 0.0, 1.0)
+
+    def _between(self, a: Any, b: Any) -> Floats:
+        return self._belief.covariance(
+            self._queries,
+            self._taken(a),
+            self._solved[:, a],
+            self._queries,
+            self._taken(b),
+            self._solved[:, b],
+        )
+
+    def _taken(self, chosen: Any) -> Places:
+        return self._at.take(chosen)
+
+    def _queries_of(self, chosen: Any) -> Runs:
+        queries = self._queries
+        return Runs(queries.features[chosen], queries.run[chosen], queries.group[chosen])
+
+
+def _key(drawn: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(drawn.items()))
+
+
+def _first(paused: Mapping[int, int]) -> Choice | None:
+    return Thaw(min(paused)) if paused else None
