@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,41 +35,45 @@ class Encoder:
     """Drawn values as features in [0, 1]."""
 
     def __init__(self, points: Points, *, structure_is_shared: bool) -> None:
-        self._distributions = dict(sorted(points.distributions.items()))
-        parameter, shared = [], []
-        for i, (name, distribution) in enumerate(self._distributions.items()):
-            width = (
-                len(distribution.choices)
-                if isinstance(distribution, CategoricalDistribution)
-                else 1
-            )
+        distributions = sorted(points.distributions.items())
+        self._codes = [(name, _code(distribution)) for name, distribution in distributions]
+        parameter: list[int] = []
+        shared: list[bool] = []
+        for i, (name, code) in enumerate(self._codes):
+            width = len(code) if isinstance(code, list) else 1
             parameter += [i] * width
             shared += [not structure_is_shared or name in points.structure] * width
         self.parameter: Ints = np.array(parameter, dtype=np.int64)
         self.shared: npt.NDArray[np.bool_] = np.array(shared, dtype=bool)
 
     def __call__(self, drawn: Mapping[str, Any]) -> list[float]:
-        """Features; where a parameter does not apply, the middle."""
+        """Features; where a parameter does not apply, the middle, or no category."""
         features: list[float] = []
-        for name, distribution in self._distributions.items():
+        for name, code in self._codes:
             value = drawn.get(name)
-            if isinstance(distribution, CategoricalDistribution):
+            if isinstance(code, list):
                 # Two choices are a distance of 1 apart.
                 features += [
-                    float(value is not None and value == choice) / np.sqrt(2)
-                    for choice in distribution.choices
+                    math.sqrt(0.5) if name in drawn and value == one else 0.0 for one in code
                 ]
+            elif value is None:
+                features.append(0.5)
             else:
-                features.append(0.5 if value is None else _placed(distribution, float(value)))
+                features.append(code(float(value)))
         return features
 
 
-def _placed(distribution: BaseDistribution, value: float) -> float:
+def _code(distribution: BaseDistribution) -> list[Any] | Callable[[float], float]:
+    """The choices, or what places a number between 0 and 1."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
+    if high <= low:
+        return lambda _: 0.5
     if distribution.log:
-        low, high, value = np.log(low), np.log(high), np.log(value)
-    return (value - low) / (high - low) if high > low else 0.5
+        return lambda value: math.log(value / low) / math.log(high / low)
+    return lambda value: (value - low) / (high - low)
 
 
 @dataclass
@@ -83,6 +88,18 @@ class _Row:
     """The value at the end; minus infinity for a trial that came to nothing."""
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A point that might be tried."""
+
+    drawn: dict[str, Any]
+    key: tuple[tuple[str, Any], ...]
+    """What tells it from others."""
+    features: list[float]
+    group: Any
+    """What it must share with others to share a stage A; `None` where there is none to share."""
+
+
 class CurveData:
     """Reads the trials of a study."""
 
@@ -94,6 +111,7 @@ class CurveData:
         score_of: Callable[[FrozenTrial], float | None] | None,
     ) -> None:
         self._points, self._grid, self._score_of = points, grid, score_of
+        self._features: dict[int, tuple[Mapping[str, Any], list[float]]] = {}
         self._sign = 1.0 if direction == "maximize" else -1.0
         self._stages = [steps for _, steps in grid.stages if steps]
         self._is_staged = len(self._stages) > 1 and bool(points.structure)
@@ -127,9 +145,22 @@ class CurveData:
             return None
         return Curves(self, rows, groups, length)
 
+    def candidate(self, drawn: dict[str, Any]) -> Candidate:
+        """A point with what is derived from it."""
+        group = self.group_key(drawn) if self._is_staged else None
+        return Candidate(drawn, key_of(drawn), self.encode(drawn), group)
+
     def group_key(self, drawn: Mapping[str, Any]) -> Any:
         """What trials must share to share a stage A."""
-        return tuple(sorted((k, v) for k, v in drawn.items() if k in self._points.structure))
+        structure = self._points.structure
+        return key_of({name: value for name, value in drawn.items() if name in structure})
+
+    def features(self, trial: FrozenTrial) -> list[float]:
+        """A trial's features."""
+        known = self._features.get(trial.number)
+        if known is None or known[0] != trial.params:
+            known = self._features[trial.number] = (trial.params, self.encode(trial.params))
+        return known[1]
 
     def is_staged(self) -> bool:
         """Whether trials of one structure share all segments but the last."""
@@ -143,7 +174,7 @@ class CurveData:
             if step <= begin + steps or segment == last:
                 whole = max(1, (length if segment == last else begin + steps) - begin)
                 done = min(1.0, max(0.0, (step - begin) / whole))
-                return segment, float(np.log1p(_CURVATURE * done) / np.log1p(_CURVATURE))
+                return segment, math.log1p(_CURVATURE * done) / math.log1p(_CURVATURE)
             begin += steps
         raise AssertionError
 
@@ -163,7 +194,7 @@ class CurveData:
         trial, last = row.trial, self.shape.segments - 1
         curve = [(step, self._sign * trial.intermediate_values[step]) for step in row.steps]
         row.own = [
-            (*self.place(step, length), value) for step, value in curve if np.isfinite(value)
+            (*self.place(step, length), value) for step, value in curve if math.isfinite(value)
         ]
         if trial.state == TrialState.COMPLETE:
             score = trial.value if self._score_of is None else self._score_of(trial)
@@ -173,6 +204,11 @@ class CurveData:
         elif any(one > 0 for one in trial.constraints.values()):
             row.end = -np.inf
             row.own = [one for one in row.own if one[0] < last]
+
+
+def key_of(drawn: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Drawn values, to be compared."""
+    return tuple(sorted(drawn.items()))
 
 
 class Curves:
@@ -185,7 +221,7 @@ class Curves:
         self.shape = data.shape
         self._index = {row.trial.number: i for i, row in enumerate(rows)}
         self.runs = Runs(
-            np.array([data.encode(row.trial.params) for row in rows]).reshape(
+            np.array([data.features(row.trial) for row in rows]).reshape(
                 len(rows), len(data.encode.parameter)
             ),
             np.array([row.trial.number for row in rows]),
@@ -198,8 +234,8 @@ class Curves:
         self.reported = sum(bool(row.own) or row.end is not None for row in rows)
         fit_rows = self._fit_rows()
         self._scales = self._scaling(fit_rows)
-        self.fit_at, self.fit_values = self._thinned(fit_rows, most=10**9)
-        self.at, self.values = self._thinned(range(len(rows)), most=FULL)
+        self.fit_at, self.fit_values = self._thinned(fit_rows, _doubling)
+        self.at, self.values = self._thinned(range(len(rows)), _ends_and_middle)
 
     @property
     def fit_key(self) -> bytes:
@@ -238,23 +274,16 @@ class Curves:
             ranked.append((-float(level), row.trial.number, row.trial.params))
         return [dict(params) for _, _, params in sorted(ranked, key=lambda one: one[:2])[:count]]
 
-    def count_in_group(self, drawn: Mapping[str, Any], structure: frozenset[str]) -> int:
-        """How many trials share a point's structure."""
-        key = {name: value for name, value in drawn.items() if name in structure}
-        return sum(
-            {n: v for n, v in row.trial.params.items() if n in structure} == key
-            for row in self._rows
-        )
+    def count_in_group(self, candidate: Candidate) -> int:
+        """How many trials share a point's stage A."""
+        group = self._groups.get(candidate.group, -1)
+        return sum(row.group == group for row in self._rows)
 
-    def queries(self, numbers: Sequence[int], candidates: Sequence[Mapping[str, Any]]) -> Runs:
+    def queries(self, numbers: Sequence[int], candidates: Sequence[Candidate]) -> Runs:
         """Trials, and points that are not tried yet, to be asked about."""
         old = [self._index[number] for number in numbers]
-        features = [self._data.encode(point) for point in candidates]
-        staged = self._data.is_staged()
-        groups = [
-            self._groups.get(self._data.group_key(point), -1) if staged else -1
-            for point in candidates
-        ]
+        features = [one.features for one in candidates]
+        groups = [self._groups.get(one.group, -1) for one in candidates]
         width = self.runs.features.shape[1]
         return Runs(
             np.concatenate([self.runs.features[old], np.array(features).reshape(-1, width)]),
@@ -292,8 +321,7 @@ class Curves:
         """Rows that change seldom, so that hyperparameters need not be fitted at each report."""
         told = [i for i, row in enumerate(self._rows) if row.own or row.end is not None]
         longest = sorted(
-            told,
-            key=lambda i: (-len(self._rows[i].own) - (self._rows[i].end is not None), i),
+            told, key=lambda i: (self._rows[i].end is None, -len(self._rows[i].own).bit_length(), i)
         )[:FIT_LONGEST]
         spread = sorted(told, key=lambda i: derive_seed("fit", self._rows[i].trial.number))
         return sorted({*longest, *spread[:FIT_SPREAD]})
@@ -311,7 +339,7 @@ class Curves:
                 mine = [value for at, _, value in row.own if at == segment]
                 if segment == self.shape.segments - 1 and row.end is not None:
                     mine = [row.end]
-                values += [value for value in mine[-1:] if np.isfinite(value)]
+                values += [mine[place] for place in _doubling(mine)[-1:] if np.isfinite(mine[place])]
             centre = float(np.median(values)) if values else 0.0
             width = 0.0
             if len(values) > 1:
@@ -329,9 +357,12 @@ class Curves:
         return np.where(scaled < -1, -1 - np.log1p(np.maximum(-1 - scaled, 0)), scaled)
 
     def _thinned(
-        self, rows: Sequence[int] | range, most: int
+        self, rows: Sequence[int] | range, keep: Callable[[Sequence[float]], list[int]]
     ) -> tuple[Places, Floats]:
-        """First, middle and last of each curve's segment; stage A once for each group."""
+        """What `keep` picks of each curve's segment, most important first; at most `FULL`.
+
+        A stage A that trials share is told once.
+        """
         last = self.shape.segments - 1
         told: set[tuple[int, int]] = set()
         picked: list[tuple[int, int, int, float, float]] = []
@@ -343,28 +374,32 @@ class Curves:
                     if (row.group, segment) in told:
                         continue
                     told.add((row.group, segment))
-                chosen = sorted({len(mine) - 1, 0, _middle([p for p, _ in mine])}, reverse=True)
-                for rank, place in enumerate(chosen if mine else []):
+                chosen = keep([progress for progress, _ in mine]) if mine else []
+                for rank, place in enumerate(chosen):
                     picked.append((rank, i, segment, *mine[place]))
             if row.end is not None:
                 picked.append((0, i, last, 1.0, row.end))
-        if len(picked) > most:
-            picked = sorted(picked, key=lambda one: (one[0], -one[1]))[:most]
+        if len(picked) > FULL:
+            picked = sorted(picked, key=lambda one: (one[0], -one[1]))[:FULL]
         columns = list(zip(*picked, strict=True))
-        of, segment = (np.array(columns[place], dtype=np.int64) for place in (1, 2))
+        of, segments = (np.array(columns[place], dtype=np.int64) for place in (1, 2))
         raw = np.array(columns[4], dtype=np.float64)
         value = np.empty_like(raw)
         for one in range(self.shape.segments):
-            value[segment == one] = self._standard(one, raw[segment == one])
+            value[segments == one] = self._standard(one, raw[segments == one])
         finite = np.isfinite(value)
         # A trial that came to nothing is as bad as the worst, and worse than the middle.
         value[~finite] = min(-2.0, float(value[finite].min(initial=0.0)))
-        return Places(of, segment, np.array(columns[3], dtype=np.float64)), value
+        return Places(of, segments, np.array(columns[3], dtype=np.float64)), value
 
 
-def _middle(progress: Sequence[float]) -> int:
-    """The place that is nearest to half the way between first and last."""
-    if not progress:
-        return 0
+def _ends_and_middle(progress: Sequence[float]) -> list[int]:
+    """The last, the first and what is nearest to half the way between, in this order."""
     half = (progress[0] + progress[-1]) / 2
-    return int(np.argmin([abs(one - half) for one in progress]))
+    middle = int(np.argmin([abs(one - half) for one in progress]))
+    return list(dict.fromkeys((len(progress) - 1, 0, middle)))
+
+
+def _doubling(progress: Sequence[float]) -> list[int]:
+    """The first, second, fourth, ...: they stay the same while most reports come in."""
+    return [2**power - 1 for power in range(len(progress).bit_length())]

@@ -18,7 +18,7 @@ from scipy.special import ndtr
 from core.settings import derive_seed
 from core.task import Evaluation, Grid, Verdict
 from hpo.schedulers import Choice, Costs, Points, Propose, Standing, Thaw
-from hpo.schedulers.curve_data import CurveData, Curves
+from hpo.schedulers.curve_data import Candidate, CurveData, Curves, key_of
 from hpo.schedulers.curve_model import Belief, CurveModel, Floats, Places, Runs
 
 INITIAL = 4
@@ -28,7 +28,9 @@ DRAWN = 160
 NEIGHBOURS_OF = 4
 NEIGHBOURS = 16
 """Points beside each of the best trials, in one or two parameters different."""
-CLOSE = 40
+REDRAWN_AFTER = 4
+"""Trials after which other points are drawn."""
+CLOSE = 32
 """Options that are looked at closely, what one more report would tell included."""
 HOPELESS = 0.003
 """A run that beats the leader by more than the noise with less than this probability is over."""
@@ -80,6 +82,7 @@ class ThawScheduler:
         self._cap = trials_per_structure
         self._data = CurveData(points, grid, direction, score_of)
         self._models: dict[bytes, CurveModel] = {}
+        self._pools: dict[int, dict[Any, list[Candidate]]] = {}
         self._seen: tuple[Any, _View] | None = None
 
     def choose(self, standing: Standing) -> Choice | None:
@@ -145,31 +148,47 @@ class ThawScheduler:
             )}
         return self._models[key]
 
-    def _candidates(self, curves: Curves, standing: Standing) -> list[dict[str, Any]]:
+    def _candidates(self, curves: Curves, standing: Standing) -> list[Candidate]:
         """Points to choose from, each different from the trials and from one another."""
-        generator = np.random.default_rng(
-            derive_seed(self._seed, "candidates", len(standing.trials))
-        )
-        points = [self._points.draw(generator) for _ in range(DRAWN)]
-        best = curves.best(NEIGHBOURS_OF)
-        for params in best:
-            names = sorted(params)
+        block = len(standing.trials) // REDRAWN_AFTER
+        if self._pools.keys() != {block}:
+            self._pools = {block: {}}
+        pool = self._pools[block]
+        chosen = list(self._drawn(pool, block, None))
+        for params in curves.best(NEIGHBOURS_OF):
+            chosen += self._drawn(pool, block, params)
+        tried = {key_of(one.params) for one in standing.trials if one.state != TrialState.FAIL}
+        fresh = {one.key: one for one in chosen if one.key not in tried}
+        return [
+            one
+            for one in fresh.values()
+            if self._cap is None or one.group is None or curves.count_in_group(one) < self._cap
+        ]
+
+    def _drawn(
+        self, pool: dict[Any, list[Candidate]], block: int, beside: dict[str, Any] | None
+    ) -> list[Candidate]:
+        """Points at random, or beside one: in one or two parameters different, or its structure's.
+
+        The same for some trials on end, so that they need not be drawn at each decision.
+        """
+        place = None if beside is None else key_of(beside)
+        if place in pool:
+            return pool[place]
+        generator = np.random.default_rng(derive_seed(self._seed, "candidates", block, place))
+        if beside is None:
+            points = [self._points.draw(generator) for _ in range(DRAWN)]
+        else:
+            names, points = sorted(beside), []
             for _ in range(NEIGHBOURS):
                 changed = generator.permutation(len(names))[: generator.integers(1, 3)]
-                fixed = {name: params[name] for i, name in enumerate(names) if i not in changed}
+                fixed = {name: beside[name] for i, name in enumerate(names) if i not in changed}
                 points.append(self._points.draw(generator, fixed))
-        structure = self._points.structure
-        if structure and len(self._grid.stages) > 1:
-            for params in best:
-                fixed = {name: value for name, value in params.items() if name in structure}
-                points += [self._points.draw(generator, fixed) for _ in range(NEIGHBOURS)]
-        tried = {_key(one.params) for one in standing.trials if one.state != TrialState.FAIL}
-        fresh = {_key(point): point for point in points if _key(point) not in tried}
-        if self._cap is None:
-            return list(fresh.values())
-        return [
-            point for point in fresh.values() if curves.count_in_group(point, structure) < self._cap
-        ]
+            structure = {n: v for n, v in beside.items() if n in self._points.structure}
+            if structure and len(structure) < len(beside):
+                points += [self._points.draw(generator, structure) for _ in range(NEIGHBOURS)]
+        pool[place] = [self._data.candidate(point) for point in points]
+        return pool[place]
 
     # What it is worth
 
@@ -197,7 +216,7 @@ class ThawScheduler:
         best = int(np.argmax(np.where(np.isfinite(cost), score, -1.0)))
         place = int(chosen[order][best])
         choice = (
-            Propose(view.candidates[place - view.first_candidate])
+            Propose(view.candidates[place - view.first_candidate].drawn)
             if place >= view.first_candidate
             else Thaw(view.numbers[place])
         )
@@ -225,7 +244,7 @@ class ThawScheduler:
         for i, place in enumerate(chosen):
             end = view.curves.end_after(int(until[i]))
             if place >= view.first_candidate:
-                drawn = view.candidates[place - view.first_candidate]
+                drawn = view.candidates[place - view.first_candidate].drawn
                 first = costs.of_new(drawn, int(until[i]))
                 whole = costs.of_new(drawn, end)
             else:
@@ -254,7 +273,7 @@ class _View:
         self,
         curves: Curves,
         model: CurveModel,
-        candidates: Sequence[dict[str, Any]],
+        candidates: Sequence[Candidate],
         only_finished: bool,
     ) -> None:
         self.curves = curves
@@ -339,10 +358,6 @@ class _View:
     def _queries_of(self, chosen: Any) -> Runs:
         queries = self._queries
         return Runs(queries.features[chosen], queries.run[chosen], queries.group[chosen])
-
-
-def _key(drawn: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(drawn.items()))
 
 
 def _first(paused: Mapping[int, int]) -> Choice | None:
