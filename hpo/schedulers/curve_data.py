@@ -83,9 +83,23 @@ class _Row:
     trial: FrozenTrial
     group: int
     steps: list[int]
+    last: int
+    """The last segment."""
     own: list[tuple[int, float, float]] = field(default_factory=list)
     end: float | None = None
     """The value at the end; minus infinity for a trial that came to nothing."""
+
+    @property
+    def followed(self) -> float:
+        """How much of the way from the first report to the end was seen."""
+        if not self.own or self.end == -math.inf:
+            return 0.0
+        if self.end is not None:
+            return 1.0
+        (segment, begin, _), (latest, here, _) = self.own[0], self.own[-1]
+        if latest > segment:
+            return (1 + here) / 2
+        return (here - begin) / max(1 - begin, 1e-9) / (1 if segment == self.last else 2)
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,7 @@ class CurveData:
                 trial,
                 groups.setdefault(key, len(groups)),
                 sorted(trial.intermediate_values),
+                self.shape.segments - 1,
             )
             self._fill(row, length)
             rows.append(row)
@@ -232,6 +247,8 @@ class Curves:
             row.trial.number for row in rows if row.end is not None and np.isfinite(row.end)
         ]
         self.reported = sum(bool(row.own) or row.end is not None for row in rows)
+        self.followed = sum(row.followed for row in rows)
+        """How many whole curves what was seen of the trials amounts to."""
         fit_rows = self._fit_rows()
         self._scales = self._scaling(fit_rows)
         self.fit_at, self.fit_values = self._thinned(fit_rows, _doubling)
@@ -300,20 +317,18 @@ class Curves:
         """Where a curve that comes to `step` is expected to end."""
         return min(self._data.total_steps, max(step, self._length))
 
-    def next_reports(self, numbers: Sequence[int | None], runs: Runs) -> tuple[Ints, Places]:
+    def next_reports(self, numbers: Sequence[int | None], groups: Ints) -> tuple[Ints, Places]:
         """Steps of the next reports of trials, or of points without a number; and their places."""
         steps, places = [], []
-        known = {int(row.group) for row in self._rows if row.own}
-        for number, group in zip(numbers, runs.group, strict=True):
+        known = {row.group for row in self._rows if row.own}
+        for number, group in zip(numbers, groups, strict=True):
             last = None
             if number is not None:
                 last = self._rows[self._index[number]].trial.last_step
             steps.append(self._data.next_step(last, self._data.is_staged() and int(group) in known))
             places.append(self._data.place(steps[-1], self._length))
         segment, progress = np.array(places).T
-        count = len(steps)
-        at = Places(np.arange(count), segment.astype(np.int64), progress)
-        return np.array(steps), at
+        return np.array(steps), Places(np.arange(len(steps)), segment.astype(np.int64), progress)
 
     # Which values, and how they are scaled
 
@@ -333,20 +348,25 @@ class Curves:
         """
         scales: list[tuple[float, float]] = []
         for segment in range(self.shape.segments):
-            values = []
+            lasts, everything = [], []
             for i in rows:
                 row = self._rows[i]
                 mine = [value for at, _, value in row.own if at == segment]
+                mine = [mine[place] for place in _doubling(mine)]
                 if segment == self.shape.segments - 1 and row.end is not None:
-                    mine = [row.end]
-                values += [mine[place] for place in _doubling(mine)[-1:] if np.isfinite(mine[place])]
-            centre = float(np.median(values)) if values else 0.0
+                    mine.append(row.end)
+                mine = [value for value in mine if math.isfinite(value)]
+                lasts += mine[-1:]
+                everything += mine
+            centre = float(np.median(lasts)) if lasts else 0.0
             width = 0.0
-            if len(values) > 1:
-                upper = float(np.quantile(values, 0.9)) - centre
-                width = max(upper / 1.28, (max(values) - centre) / 4)
-            if width <= 0:
-                width = scales[-1][1] if scales else max(values, default=1.0) - min(values, default=0.0)
+            if everything:
+                upper = float(np.quantile(lasts, 0.9)) - centre
+                width = max(upper / 1.28, (max(everything) - centre) / 3)
+            if width <= 0 and scales:
+                width = scales[-1][1]
+            if width <= 0 and everything:
+                width = max(everything) - min(everything)
             scales.append((centre, width if width > 0 else 1.0))
         return scales
 

@@ -28,7 +28,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 MEAN_SD = 2.0
-"""How far the common curve may lie from zero, and wander over a segment, in standardised values."""
+"""How far the ends of curves may lie from zero in common, in standardised values."""
 _SPREAD = 0.5
 """Standard deviation of the prior of each entry of the covariances' factors."""
 _JITTER = 1e-6
@@ -108,7 +108,7 @@ class _Layout:
         }
         if shape.segments > 1:
             sizes |= {"config_last": 3, "run_last": 3}
-        sizes |= {"path": 2, "noise": shape.segments}
+        sizes |= {"path": 3, "noise": shape.segments}
         ends = np.cumsum([0, *sizes.values()])
         self.part = {
             name: slice(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(sizes)
@@ -127,10 +127,10 @@ class _Layout:
             mean[self.part[name]] = factor[self.lower]
             if f"{name}_last" in self.part:
                 mean[self.part[f"{name}_last"]] = np.array([level / 2, 0.0, slope / 2])
-        mean[self.part["path"]] = np.log([0.3, 0.2])  # of configurations, of runs
-        spread[self.part["path"]] = 0.7
+        mean[self.part["path"]] = np.log([2.0, 0.3, 0.2])  # common, of configurations, of runs
+        spread[self.part["path"]] = [1.0, 0.7, 0.7]
         mean[self.part["noise"]] = np.log(0.1)
-        spread[self.part["noise"]] = 1.0
+        spread[self.part["noise"]] = 0.7
         return mean, spread
 
     def factor(self, theta: Floats, name: str) -> Floats:
@@ -178,6 +178,28 @@ class CurveModel:
         """Standard deviation of a value around its run's curve."""
         return float(np.exp(self.theta[self._layout.part["noise"]][segment]))
 
+    def told_of_end(self, at: Places) -> Floats:
+        """[N] what share of the differences between runs' ends a value at each place explains.
+
+        Before anything is known of the run; differences between configurations included.
+        """
+        theta, layout, shape = self.theta, self._layout, self._shape
+        here = shape.basis(at.segment, at.progress)
+        end = shape.basis(np.full(len(at), shape.segments - 1), np.ones(len(at)))
+        between, at_end = np.zeros(len(at)), np.zeros(len(at))
+        at_here = np.exp(2 * theta[layout.part["noise"]])[at.segment]
+        at_here += np.exp(2 * theta[layout.part["path"]][1:]).sum() * (1 - at.progress)
+        for name in ("config", "run", "config_last", "run_last"):
+            if name not in layout.part:
+                continue
+            factor = layout.factor(theta, name)
+            width = len(factor)
+            a, b = here[:, -width:] @ factor, end[:, -width:] @ factor
+            between += np.sum(a * b, axis=1)
+            at_here += np.sum(a * a, axis=1)
+            at_end += np.sum(b * b, axis=1)
+        return np.asarray(between**2 / np.maximum(at_here * at_end, 1e-12))
+
     def covariance(self, a: Runs, at: Places, b: Runs, bt: Places) -> Floats:
         """[len(at), len(bt)] between curves, noise apart."""
         theta, layout, shape = self.theta, self._layout, self._shape
@@ -185,8 +207,8 @@ class CurveModel:
         phi_a, phi_b = (shape.basis(one.segment, one.progress) for one in (at, bt))
         same = at.segment[:, None] == bt.segment[None, :]
         common = _common(at.progress, bt.progress) * same
-        result = MEAN_SD**2 * (same + common)
-        of_config, of_run = np.exp(2 * theta[layout.part["path"]])
+        of_all, of_config, of_run = np.exp(2 * theta[layout.part["path"]])
+        result = MEAN_SD**2 * same + of_all * common
         cells = np.ix_(at.of, bt.of)
 
         def smooth(columns: npt.NDArray[np.bool_]) -> Floats:
@@ -226,7 +248,7 @@ class CurveModel:
         theta, layout, shape = self.theta, self._layout, self._shape
         phi = shape.basis(at.segment, at.progress)
         to_go = 1.0 - at.progress
-        result = MEAN_SD**2 * (1 + to_go) + np.exp(2 * theta[layout.part["path"]]).sum() * to_go
+        result = MEAN_SD**2 + np.exp(2 * theta[layout.part["path"]]).sum() * to_go
         for name in ("config", "run"):
             result += np.sum((phi @ layout.factor(theta, name)) ** 2, axis=1)
             if shape.segments > 1:
@@ -286,7 +308,7 @@ class _Pairs:
         self._curve[rows, columns] = 1.0
         same = at.segment[:, None] == at.segment[None, :]
         self._common = _common(at.progress, at.progress) * same
-        self._fixed = MEAN_SD**2 * (same + self._common) + _JITTER * np.eye(len(values))
+        self._fixed = MEAN_SD**2 * same + _JITTER * np.eye(len(values))
         self._prior = layout.prior()
 
     def bounds(self) -> list[tuple[float, float]]:
@@ -316,9 +338,9 @@ class _Pairs:
         terms.append(("run", phi, self._grouped, None, every))
         if several:
             terms.append(("run_last", last, self._own, None, every))
-        matrix = self._fixed.copy()
         timed = []
-        of_config, of_run = np.exp(2 * theta[part["path"]])
+        of_all, of_config, of_run = np.exp(2 * theta[part["path"]])
+        matrix = self._fixed + of_all * self._common
         for name, base, smooth, _, _ in terms:
             product = base @ layout.factor(theta, name)
             timed.append(product @ product.T)
@@ -352,6 +374,7 @@ class _Pairs:
                 scales = np.tensordot(self._gaps[which], by_run, axes=([1, 2], [0, 1]))
                 gradient[part["scale"]][which] += scales * squares[which]
         gradient[part["path"]] += [
+            2 * of_all * np.sum(push * self._common),
             2 * of_config * np.sum(push * terms[0][2] * self._common),
             2 * np.sum(push * path),
         ]

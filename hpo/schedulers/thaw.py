@@ -30,12 +30,12 @@ NEIGHBOURS = 16
 """Points beside each of the best trials, in one or two parameters different."""
 REDRAWN_AFTER = 4
 """Trials after which other points are drawn."""
+TRUSTED_AFTER = float(__import__("os").environ.get("TR","3"))
+"""Whole curves that make what they say of early values half believed."""
 CLOSE = 32
 """Options that are looked at closely, what one more report would tell included."""
 HOPELESS = 0.003
 """A run that beats the leader by more than the noise with less than this probability is over."""
-BELIEVED_AFTER = 8
-"""Trials that must have reported before one is stopped for good."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ThawScheduler:
         view = self._view(standing)
         if view is None:
             return Propose() if standing.can_propose else _first(standing.paused)
-        if self._only_finished and not view.has_finished:
+        if not view.has_finished:
             leader = view.leader_of(view.live)
             if leader in standing.paused and self._can_end(leader, standing):
                 return Thaw(leader)
@@ -112,10 +112,10 @@ class ThawScheduler:
         if self._only_finished:
             if not self._can_end(number, standing):
                 return Verdict.PAUSE
-            if not view.has_finished and view.leader_of(view.live) == number:
-                return Verdict.CONTINUE
+        if not view.has_finished and view.leader_of(view.live) == number:
+            return Verdict.CONTINUE
         own, hope = self._own(view, standing, number, others)
-        if hope < HOPELESS and view.reported >= BELIEVED_AFTER and view.has_leader:
+        if hope < HOPELESS and view.curves.followed >= TRUSTED_AFTER and view.has_finished:
             return Verdict.STOP
         best = self._best(view, standing, pending=others, apart_from=number)
         if best is None or best.score <= (1 + self._reluctance) * own:
@@ -285,18 +285,15 @@ class _View:
         self.first_candidate = len(self.numbers)
         self.count = self.first_candidate + len(candidates)
         self.has_finished = bool(len(curves.ended))
-        self.reported = curves.reported
         self._queries: Runs = curves.queries(self.numbers, candidates)
         self._noise = model.noise(curves.shape.segments - 1)
         self._at = curves.ends(self.count)
         self.mean, self._variance, self._solved = self._belief.predict(self._queries, self._at)
         if only_finished:
-            self.has_leader = self.has_finished
             ended = curves.queries(curves.ended, [])
             means = self._belief.predict(ended, curves.ends(len(ended)))[0]
             self._leader = float(means.max(initial=-np.inf))
         else:
-            self.has_leader = True
             self._leader = curves.best_reported
         if not np.isfinite(self._leader):
             self._leader = float(self.mean[: self.first_candidate].max(initial=-1.0))
@@ -327,20 +324,16 @@ class _View:
         return gain, chance, ndtr(ahead - self._noise / spread)
 
     def informed(self, chosen: Any) -> tuple[Any, Floats]:
-        """Steps of the next reports, and what share of the doubt about the end each removes."""
-        runs = self._queries_of(chosen)
+        """Steps of the next reports, and what share of the doubt about the end each removes.
+
+        Only as far as there were curves long enough to tell.
+        """
         until, at = self.curves.next_reports(
             [self.numbers[p] if p < self.first_candidate else None for p in chosen],
-            runs,
+            self._queries.group[chosen],
         )
-        _, variance, solved = self._belief.predict(runs, at)
-        ends = self._taken(chosen)
-        between = self._belief.covariance(
-            runs, at, solved, self._queries, ends, self._solved[:, chosen]
-        )
-        noise = np.array([self._belief.model.noise(int(one)) for one in at.segment])
-        share = np.diag(between) ** 2 / ((variance + noise**2) * self._variance[chosen])
-        return until, np.clip(share, 0.0, 1.0)
+        trust = self.curves.followed / (self.curves.followed + TRUSTED_AFTER)
+        return until, trust * self._belief.model.told_of_end(at)
 
     def _between(self, a: Any, b: Any) -> Floats:
         return self._belief.covariance(
@@ -354,10 +347,6 @@ class _View:
 
     def _taken(self, chosen: Any) -> Places:
         return self._at.take(chosen)
-
-    def _queries_of(self, chosen: Any) -> Runs:
-        queries = self._queries
-        return Runs(queries.features[chosen], queries.run[chosen], queries.group[chosen])
 
 
 def _first(paused: Mapping[int, int]) -> Choice | None:
