@@ -30,6 +30,12 @@ NEIGHBOURS = 16
 """Points beside each of the best trials, in one or two parameters different."""
 REDRAWN_AFTER = 4
 """Trials after which other points are drawn."""
+PROBE_SHARE = float(__import__("os").environ.get("PS","0.2"))
+"""Share of all steps that goes to probes. A probe is a trial that the study's sampler proposed and
+that is followed to its end whatever it looks like: were none followed but those that start well,
+nobody would learn whether starting well means anything."""
+FIRST_PROBES = 6
+"""The probes are trials 0, 6, 18, 42, ...: twice as rare each time."""
 TRUSTED_AFTER = float(__import__("os").environ.get("TR","3"))
 """Whole curves that make what they say of early values half believed."""
 CLOSE = 32
@@ -90,6 +96,11 @@ class ThawScheduler:
         started = [one for one in standing.trials if one.state != TrialState.FAIL]
         if len(started) < INITIAL and standing.can_propose:
             return Propose()
+        probe = next((n for n in sorted(standing.paused) if _is_probe(n)), None)
+        if probe is not None and _may_probe(standing) and self._can_end(probe, standing):
+            return Thaw(probe)
+        if _is_probe(len(standing.trials)) and standing.can_propose:
+            return Propose()
         view = self._view(standing)
         if view is None:
             return Propose() if standing.can_propose else _first(standing.paused)
@@ -114,8 +125,10 @@ class ThawScheduler:
                 return Verdict.PAUSE
         if not view.has_finished and view.leader_of(view.live) == number:
             return Verdict.CONTINUE
+        if _is_probe(number) and _may_probe(standing):
+            return Verdict.CONTINUE
         own, hope = self._own(view, standing, number, others)
-        if hope < HOPELESS and view.curves.followed >= TRUSTED_AFTER and view.has_finished:
+        if hope < HOPELESS and not _is_probe(number) and view.curves.followed >= TRUSTED_AFTER and view.has_finished:
             return Verdict.STOP
         best = self._best(view, standing, pending=others, apart_from=number)
         if best is None or best.score <= (1 + self._reluctance) * own:
@@ -347,6 +360,17 @@ class _View:
 
     def _taken(self, chosen: Any) -> Places:
         return self._at.take(chosen)
+
+
+def _is_probe(number: int) -> bool:
+    rung, rest = divmod(number, FIRST_PROBES)
+    return rest == 0 and (rung + 1).bit_count() == 1
+
+
+def _may_probe(standing: Standing) -> bool:
+    """Whether probes have had less than their share of the steps."""
+    steps = [(_is_probe(one.number), one.last_step or 0) for one in standing.trials]
+    return sum(step for probes, step in steps if probes) <= PROBE_SHARE * sum(s for _, s in steps)
 
 
 def _first(paused: Mapping[int, int]) -> Choice | None:
