@@ -49,7 +49,7 @@ class Job:
 def replay(job: Job) -> Result:
     """Does one run; the same job gives the same rows but for the CPU time."""
     table = job.table
-    searcher = METHODS[job.method](Arena(table.grid, table, job.seed))
+    searcher = METHODS[job.method](Arena(table.grid, table, job.seed, signal=job.signal))
     name = f"{table.corpus}-{job.method}-{job.seed}"
     world = World(table, searcher, job.workers, job.seed, job.signal, name)
     marks = world.spend([budget * table.mean_cost for budget in BUDGETS])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
-from benchmarks.replay.world import Searcher
+from benchmarks.replay.world import FINAL_BLEU, Searcher, Signal
 from core.settings import derive_seed
 from core.task import Grid
 from hpo.declarations import PrunerSettings, SamplerSettings
@@ -25,6 +26,7 @@ from hpo.samplers import build_sampler
 from hpo.schedulers import Points, Scheduler
 from hpo.schedulers.plain import PlainScheduler
 from hpo.schedulers.promote import PromoteScheduler
+from hpo.schedulers.thaw import ThawScheduler
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Arena:
     points: Points
     seed: int
     direction: StudyDirection = StudyDirection.MAXIMIZE
+    signal: Signal = "bleu"
 
 
 MakeSearcher = Callable[[Arena], Searcher]
@@ -59,6 +62,24 @@ def _plain(sampler: SamplerSettings, pruner: PrunerSettings | None = None) -> Ma
 def _promote(arena: Arena) -> Searcher:
     scheduler = PromoteScheduler(arena.grid, arena.direction)
     return _searcher(arena, scheduler, RandomSettings())
+
+
+def _thaw(arena: Arena) -> Searcher:
+    """Where only ended trials count, it is told so, and what they came to."""
+    ends_count = arena.signal == "ppl"
+    scheduler = ThawScheduler(
+        arena.points,
+        arena.grid,
+        "maximize",
+        seed=arena.seed,
+        only_finished=ends_count,
+        score_of=_final_bleu if ends_count else None,
+    )
+    return _searcher(arena, scheduler, RandomSettings())
+
+
+def _final_bleu(trial: FrozenTrial) -> float | None:
+    return trial.user_attrs.get(FINAL_BLEU)
 
 
 def _gp(arena: Arena) -> Searcher:
@@ -93,6 +114,7 @@ METHODS: dict[str, MakeSearcher] = {
         TpeSettings(), SuccessiveHalvingSettings(reduction_factor=4, trust="always")
     ),
     "promote": _promote,
+    "thaw": _thaw,
     "gp": _gp,
     "syne-asha": _syne_tune("ASHA"),
     "syne-bohb": _syne_tune("BOHB"),
