@@ -30,13 +30,13 @@ NEIGHBOURS = 16
 """Points beside each of the best trials, in one or two parameters different."""
 REDRAWN_AFTER = 4
 """Trials after which other points are drawn."""
-PROBE_SHARE = float(__import__("os").environ.get("PS","0.2"))
+PROBE_SHARE = 0.2
 """Share of all steps that goes to probes. A probe is a trial that the study's sampler proposed and
 that is followed to its end whatever it looks like: were none followed but those that start well,
 nobody would learn whether starting well means anything."""
 FIRST_PROBES = 6
 """The probes are trials 0, 6, 18, 42, ...: twice as rare each time."""
-TRUSTED_AFTER = float(__import__("os").environ.get("TR","3"))
+TRUSTED_AFTER = 3.0
 """Whole curves that make what they say of early values half believed."""
 CLOSE = 32
 """Options that are looked at closely, what one more report would tell included."""
