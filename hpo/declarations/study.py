@@ -175,6 +175,8 @@ class ThawSettings(_SchedulerSettings):
     it promises most; the pruner is not asked."""
 
     name: Literal["thaw"] = "thaw"
+    trials_per_structure: int = Field(default=8, ge=1, le=100_000)
+    """At most so many trials share a structure, and so its stage A."""
 
 
 SamplerSettings = TpeSettings | RandomSettings | BruteForceSettings | GpSettings | QmcSettings

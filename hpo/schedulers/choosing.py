@@ -5,18 +5,27 @@ from __future__ import annotations
 from optuna.study import StudyDirection
 
 from hpo.declarations import Study
-from hpo.declarations.study import PromoteSettings
+from hpo.declarations.study import PromoteSettings, ThawSettings
 from hpo.sampling import SpacePoints
 from hpo.schedulers import Scheduler
 from hpo.schedulers.groups import GroupedScheduler
 from hpo.schedulers.plain import PlainScheduler
 from hpo.schedulers.promote import PromoteScheduler
+from hpo.schedulers.thaw import ThawScheduler
 
 
 def build_scheduler(study: Study) -> Scheduler:
     """The study's scheduler, its new trials grouped by structure where that was asked for."""
     settings, grid, direction = study.scheduler, study.grid, study.spec.metric.direction
     points = SpacePoints(study.space, study.spec.structure_group)
+    if isinstance(settings, ThawSettings):  # which weighs shared structures itself
+        return ThawScheduler(
+            points,
+            grid,
+            direction,
+            seed=study.seed,
+            trials_per_structure=settings.trials_per_structure,
+        )
     scheduler: Scheduler = PlainScheduler()
     if isinstance(settings, PromoteSettings):
         scheduler = PromoteScheduler(
