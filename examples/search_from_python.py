@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hpo
 from hpo.events import Event, TrialEnded
+from hpo.finals.headline import headline
 
 
 def tell(event: Event) -> None:
@@ -42,7 +43,7 @@ def main(runs_dir: Path) -> None:
     for name, value in best.parameters.items():
         print(f"  {name} = {value}")
     for reading in result.record.readings:
-        print(f"{result.record.final_line} = {reading.value:.2f} ({reading.signature})")
+        print(*headline(reading, result.record.metric).lines(result.record.final_line), sep="\n")
 
 
 # Trials run in spawned processes, which import this file: only the first may start the search.

@@ -119,7 +119,7 @@ def test_the_json_is_what_a_program_reads(command: Command, runs: Path) -> None:
     two = next(entry for entry in first["entries"] if entry["study"] == "two")
     assert two["trials"] == {"finished": 2, "complete": 2, "total": 2}
     assert two["devices"] == {"cpu toy": 2}
-    assert two["trials_s"] == pytest.approx(0.2)
+    assert two["trials_s"] == pytest.approx(0.04)
     assert [one["key"] for one in second["differs_from_first"]] == [
         "protocol.second_steps",
         "steps.second",

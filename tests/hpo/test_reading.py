@@ -49,7 +49,7 @@ def test_a_record_tells_all_that_was_stored(make_study: MakeStudy, tmp_path: Pat
     assert best.value == max(trial.value or 0 for trial in record.trials)
     assert list(best.parameters) == ["model.width", "finetune.rate"]
     assert list(best.curve) == [3, 6, 9, 12]
-    assert (best.health["verdict"], best.cost["finetune_s"]) == ("healthy", 0.1)
+    assert (best.health["verdict"], best.cost["finetune_s"]) == ("healthy", 0.01)
     assert best.started is not None
     assert best.ended is not None
     assert best.started <= best.ended
