@@ -38,7 +38,10 @@ def make_table(family: str, seed: int) -> dict[str, Any]:
     generator = np.random.default_rng([FAMILIES.index(family), seed])
     points = list(itertools.product(*SPACE.values()))
     inputs = np.array(
-        [[v.index(x) / (len(v) - 1) for v, x in zip(SPACE.values(), p, strict=True)] for p in points]
+        [
+            [v.index(x) / (len(v) - 1) for v, x in zip(SPACE.values(), p, strict=True)]
+            for p in points
+        ]
     )
     quality, second, third = (_surface(inputs, generator) for _ in range(3))
     own = generator.normal(size=len(points))

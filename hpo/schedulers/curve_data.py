@@ -325,7 +325,9 @@ class Curves:
             last = None
             if number is not None:
                 last = self._rows[self._index[number]].trial.last_step
-            steps.append(self._data.next_step(last, self._data.is_staged() and int(group) in known))
+            steps.append(
+                self._data.next_step(last, self._data.is_staged() and int(group) in known)
+            )
             places.append(self._data.place(steps[-1], self._length))
         segment, progress = np.array(places).T
         return np.array(steps), Places(np.arange(len(steps)), segment.astype(np.int64), progress)
@@ -336,7 +338,8 @@ class Curves:
         """Rows that change seldom, so that hyperparameters need not be fitted at each report."""
         told = [i for i, row in enumerate(self._rows) if row.own or row.end is not None]
         longest = sorted(
-            told, key=lambda i: (self._rows[i].end is None, -len(self._rows[i].own).bit_length(), i)
+            told,
+            key=lambda i: (self._rows[i].end is None, -len(self._rows[i].own).bit_length(), i),
         )[:FIT_LONGEST]
         spread = sorted(told, key=lambda i: derive_seed("fit", self._rows[i].trial.number))
         return sorted({*longest, *spread[:FIT_SPREAD]})

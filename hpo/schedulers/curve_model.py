@@ -17,7 +17,7 @@ Sources: Swersky, Snoek, Adams 2014 (freeze-thaw); Bonilla et al. 2008 (covarian
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,6 @@ class Shape:
         return result
 
 
-
 class _Layout:
     """Names for the parts of the vector of hyperparameters."""
 
@@ -110,9 +109,7 @@ class _Layout:
             sizes |= {"config_last": 3, "run_last": 3}
         sizes |= {"path": 3, "noise": shape.segments}
         ends = np.cumsum([0, *sizes.values()])
-        self.part = {
-            name: slice(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(sizes)
-        }
+        self.part = {name: slice(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(sizes)}
         self.size = int(ends[-1])
 
     def prior(self) -> tuple[Floats, Floats]:
@@ -151,9 +148,7 @@ class CurveModel:
         self._shape = shape
         self.theta = self._layout.prior()[0] if theta is None else theta
 
-    def fitted(
-        self, runs: Runs, at: Places, values: Floats, iterations: int = 30
-    ) -> CurveModel:
+    def fitted(self, runs: Runs, at: Places, values: Floats, iterations: int = 30) -> CurveModel:
         """The same model with hyperparameters that explain the values.
 
         Values [N] are standardised per segment, the better the higher.
@@ -217,8 +212,7 @@ class CurveModel:
 
         def times(name: str, left: Floats, right: Floats) -> Floats:
             factor = layout.factor(theta, name)
-            product: Floats = (left @ factor) @ (right @ factor).T
-            return product
+            return np.asarray((left @ factor) @ (right @ factor).T)
 
         result += smooth(shape.shared)[cells] * (
             times("config", phi_a, phi_b) + of_config * common
@@ -241,7 +235,7 @@ class CurveModel:
             )
         rows, columns = _same_curve(own, grouped, at.segment, bt.segment, shape.segments)
         result[rows, columns] += of_run * common[rows, columns]
-        return result
+        return np.asarray(result)
 
     def variance(self, at: Places) -> Floats:
         """[len(at)] of curves before any value is known, noise apart."""
@@ -276,11 +270,28 @@ class Belief:
         return cross @ self._weights, np.maximum(variance, 1e-9), solved
 
     def covariance(
-        self, a: Runs, at: Places, solved_a: Floats, b: Runs, bt: Places, solved_b: Floats
+        self, runs: Runs, at: Places, solved_a: Floats, bt: Places, solved_b: Floats
     ) -> Floats:
-        """[len(at), len(bt)] between predicted curves."""
-        product: Floats = self.model.covariance(a, at, b, bt) - solved_a.T @ solved_b
+        """[len(at), len(bt)] between predicted curves of some runs."""
+        product: Floats = self.model.covariance(runs, at, runs, bt) - solved_a.T @ solved_b
         return product
+
+
+@dataclass
+class _Term:
+    """A part of the covariance: how near two runs are, times how two points in time vary."""
+
+    name: str
+    basis: Floats
+    """[N, M] or, of the last segment alone, [N, 2]."""
+    space: Floats
+    """[N, N]"""
+    time: Floats
+    """[N, N]"""
+    which: Any = None
+    """[P] the parameters that `space` depends on."""
+    slope: Floats | None = None
+    """[runs, runs] derivative by the log of a length scale, over (gap / scale)^2."""
 
 
 class _Pairs:
@@ -317,71 +328,78 @@ class _Pairs:
 
     def loss(self, theta: Floats) -> tuple[float, Floats]:
         """Minus the log posterior of the hyperparameters and its gradient."""
-        layout, part = self._layout, self._layout.part
-        mean, spread = self._prior
-        squares = np.exp(-2 * theta[part["scale"]])
-        several = layout.shape.segments > 1
-        phi, last = self._phi, self._phi[:, -2:]
-        cells = np.ix_(self._row, self._row)
-        terms: list[tuple[str, Floats, Floats, Floats | None, npt.NDArray[np.bool_]]] = []
-        every = np.ones_like(self._is_shared)
-        for name, base, which in (
-            ("config", phi, self._is_shared),
-            ("config_last", last, every),
-        )[: 1 + several]:
-            total = np.tensordot(squares[which], self._gaps[which], axes=1)
-            root = np.sqrt(5 * total)
-            decay = np.exp(-root)
-            smooth = (1 + root + root**2 / 3) * decay
-            slope = (5 / 3) * (1 + root) * decay  # times gap / scale^2: the log scale's derivative
-            terms.append((name, base, smooth[cells], slope, which))
-        terms.append(("run", phi, self._grouped, None, every))
-        if several:
-            terms.append(("run_last", last, self._own, None, every))
-        timed = []
-        of_all, of_config, of_run = np.exp(2 * theta[part["path"]])
-        matrix = self._fixed + of_all * self._common
-        for name, base, smooth, _, _ in terms:
-            product = base @ layout.factor(theta, name)
-            timed.append(product @ product.T)
-            if name == "config":
-                timed[-1] += of_config * self._common
-            matrix += smooth * timed[-1]
-        path = of_run * self._common * self._curve
+        part = self._layout.part
+        terms = self._terms(theta)
+        of_all, _, of_run = np.exp(2 * theta[part["path"]])
+        matrix = self._fixed + of_all * self._common + of_run * self._common * self._curve
+        for term in terms:
+            matrix += term.space * term.time
         noise = np.exp(2 * theta[part["noise"]])[self._places.segment]
-        matrix += path
         matrix[np.diag_indices_from(matrix)] += noise
-        value = self._values
         try:
             lower = cholesky(matrix, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return float("inf"), np.zeros_like(theta)
-        inverse = cho_solve((lower, True), np.eye(len(value)), check_finite=False)
-        weights = inverse @ value
+        inverse = cho_solve((lower, True), np.eye(len(noise)), check_finite=False)
+        weights = inverse @ self._values
+        mean, spread = self._prior
         away = (theta - mean) / spread
-        loss = 0.5 * value @ weights + np.log(np.diag(lower)).sum() + 0.5 * away @ away
-        push = 0.5 * (inverse - np.outer(weights, weights))  # d loss / d matrix
-        gradient = away / spread
-        count = len(self._gaps[0]) if len(self._gaps) else 0
-        for (name, base, smooth, slope, which), time in zip(terms, timed, strict=True):
-            factor = layout.factor(theta, name)
-            where = layout.last if name.endswith("_last") else layout.lower
-            gradient[part[name]] += (2 * (base.T @ (push * smooth) @ base) @ factor)[where]
-            if slope is not None and count:
-                by_run = np.zeros((count, count))
-                np.add.at(by_run, cells, push * time)
-                by_run *= slope
-                scales = np.tensordot(self._gaps[which], by_run, axes=([1, 2], [0, 1]))
-                gradient[part["scale"]][which] += scales * squares[which]
-        gradient[part["path"]] += [
-            2 * of_all * np.sum(push * self._common),
-            2 * of_config * np.sum(push * terms[0][2] * self._common),
-            2 * np.sum(push * path),
+        loss = 0.5 * self._values @ weights + np.log(np.diag(lower)).sum() + 0.5 * away @ away
+        push = 0.5 * (inverse - np.outer(weights, weights))
+        return float(loss), away / spread + self._gradient(theta, terms, push, noise)
+
+    def _terms(self, theta: Floats) -> list[_Term]:
+        layout, everything = self._layout, np.ones_like(self._is_shared)
+        squares = np.exp(-2 * theta[layout.part["scale"]])
+        cells = np.ix_(self._row, self._row)
+        of_config = np.exp(2 * theta[layout.part["path"]][1])
+
+        def time(name: str, basis: Floats) -> Floats:
+            product = basis @ layout.factor(theta, name)
+            return np.asarray(product @ product.T)
+
+        def smooth(name: str, basis: Floats, which: npt.NDArray[np.bool_]) -> _Term:
+            root = np.sqrt(5 * np.tensordot(squares[which], self._gaps[which], axes=1))
+            decay = np.exp(-root)
+            space = ((1 + root + root**2 / 3) * decay)[cells]
+            slope = (5 / 3) * (1 + root) * decay
+            return _Term(name, basis, space, time(name, basis), which, slope)
+
+        phi, last = self._phi, self._phi[:, -2:]
+        config = smooth("config", phi, self._is_shared)
+        config.time += of_config * self._common
+        terms = [config, _Term("run", phi, self._grouped, time("run", phi))]
+        if layout.shape.segments > 1:
+            terms.append(smooth("config_last", last, everything))
+            terms.append(_Term("run_last", last, self._own, time("run_last", last)))
+        return terms
+
+    def _gradient(self, theta: Floats, terms: list[_Term], push: Floats, noise: Floats) -> Floats:
+        """Of the likelihood, from its derivative `push` by the matrix."""
+        layout, part = self._layout, self._layout.part
+        gradient = np.zeros_like(theta)
+        squares = np.exp(-2 * theta[part["scale"]])
+        cells = np.ix_(self._row, self._row)
+        for term in terms:
+            inner = term.basis.T @ (push * term.space) @ term.basis
+            where = layout.last if term.name.endswith("_last") else layout.lower
+            gradient[part[term.name]] = (2 * inner @ layout.factor(theta, term.name))[where]
+            if term.slope is not None and len(squares):
+                by_run = np.zeros_like(self._gaps[0])
+                np.add.at(by_run, cells, push * term.time)
+                scales = np.tensordot(self._gaps[term.which], by_run * term.slope, axes=2)
+                gradient[part["scale"]][term.which] += scales * squares[term.which]
+        of_all, of_config, of_run = np.exp(2 * theta[part["path"]])
+        pushed = 2 * push * self._common
+        gradient[part["path"]] = [
+            of_all * np.sum(pushed),
+            of_config * np.sum(pushed * terms[0].space),
+            of_run * np.sum(pushed * self._curve),
         ]
-        for segment in range(layout.shape.segments):
-            chosen = self._places.segment == segment
-            gradient[part["noise"]][segment] += 2 * np.sum(np.diag(push)[chosen] * noise[chosen])
-        return float(loss), gradient
+        on_noise = 2 * np.diag(push) * noise
+        segments = layout.shape.segments
+        gradient[part["noise"]] = np.bincount(self._places.segment, on_noise, segments)
+        return gradient
 
 
 def _same_curve(
@@ -411,7 +429,7 @@ def _noise_variance(model: CurveModel, at: Places) -> Floats:
 
 def _squared_distance(a: Floats, b: Floats) -> Floats:
     squares = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1)[None, :] - 2 * a @ b.T
-    return np.maximum(squares, 0.0)
+    return np.asarray(np.maximum(squares, 0.0))
 
 
 def _matern(squared: Floats) -> Floats:

@@ -6,7 +6,7 @@ improvement per second in place of their entropy. Reasons in docs/decisions/0018
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from core.settings import derive_seed
 from core.task import Evaluation, Grid, Verdict
 from hpo.schedulers import Choice, Costs, Points, Propose, Standing, Thaw
 from hpo.schedulers.curve_data import Candidate, CurveData, Curves, key_of
-from hpo.schedulers.curve_model import Belief, CurveModel, Floats, Places, Runs
+from hpo.schedulers.curve_model import Belief, CurveModel, Floats, Runs
 
 INITIAL = 4
 """Trials that the study's sampler proposes before the model is asked."""
@@ -93,56 +93,61 @@ class ThawScheduler:
 
     def choose(self, standing: Standing) -> Choice | None:
         """See `Scheduler.choose`."""
-        started = [one for one in standing.trials if one.state != TrialState.FAIL]
-        if len(started) < INITIAL and standing.can_propose:
-            return Propose()
-        probe = next((n for n in sorted(standing.paused) if _is_probe(n)), None)
-        if probe is not None and _may_probe(standing) and self._can_end(probe, standing):
-            return Thaw(probe)
-        if _is_probe(len(standing.trials)) and standing.can_propose:
-            return Propose()
-        view = self._view(standing)
-        if view is None:
-            return Propose() if standing.can_propose else _first(standing.paused)
-        if not view.has_finished:
-            leader = view.leader_of(view.live)
-            if leader in standing.paused and self._can_end(leader, standing):
-                return Thaw(leader)
-        best = self._best(view, standing, pending=standing.running)
-        if best is not None:
-            return best.choice
-        return Propose() if standing.can_propose and standing.time_left_s is None else None
+        return self._prescribed(standing) or self._most_promising(standing)
 
     def judge(self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing) -> Verdict:
         """See `Scheduler.judge`."""
-        view = self._view(standing)
-        number = trial.number
+        view, number = self._view(standing), trial.number
         if view is None or number not in view.place:
             return Verdict.CONTINUE
+        if not self._can_end(number, standing):
+            return Verdict.PAUSE
+        is_probe = _is_probe(number)
+        if (is_probe and _may_probe(standing)) or view.anchor == number:
+            return Verdict.CONTINUE
         others = standing.running - {number}
-        if self._only_finished:
-            if not self._can_end(number, standing):
-                return Verdict.PAUSE
-        if not view.has_finished and view.leader_of(view.live) == number:
-            return Verdict.CONTINUE
-        if _is_probe(number) and _may_probe(standing):
-            return Verdict.CONTINUE
-        own, hope = self._own(view, standing, number, others)
-        if hope < HOPELESS and not _is_probe(number) and view.curves.followed >= TRUSTED_AFTER and view.has_finished:
+        own, clear = self._own(view, standing, number, others)
+        is_sure = view.anchor < 0 and view.curves.followed >= TRUSTED_AFTER
+        if clear < HOPELESS and is_sure and not is_probe:
             return Verdict.STOP
         best = self._best(view, standing, pending=others, apart_from=number)
-        if best is None or best.score <= (1 + self._reluctance) * own:
-            return Verdict.CONTINUE
-        return Verdict.PAUSE
+        gives_way = best is not None and best.score > (1 + self._reluctance) * own
+        return Verdict.PAUSE if gives_way else Verdict.CONTINUE
+
+    # What a free slot does
+
+    def _prescribed(self, standing: Standing) -> Choice | None:
+        """What is done whatever the model believes: the first trials, and probes."""
+        begun = sum(one.state != TrialState.FAIL for one in standing.trials)
+        if begun < INITIAL and standing.can_propose:
+            return Propose()
+        if _may_probe(standing):
+            for number in sorted(standing.paused):
+                if _is_probe(number) and self._can_end(number, standing):
+                    return Thaw(number)
+        if _is_probe(len(standing.trials)) and standing.can_propose:
+            return Propose()
+        return None
+
+    def _most_promising(self, standing: Standing) -> Choice | None:
+        view = self._view(standing)
+        if view is None:
+            return Propose() if standing.can_propose else None
+        if view.anchor in standing.paused and self._can_end(view.anchor, standing):
+            return Thaw(view.anchor)
+        best = self._best(view, standing, pending=standing.running)
+        if best is not None:
+            return best.choice
+        return Propose() if standing.can_propose and not view.candidates else None
 
     # What is believed
 
     def _view(self, standing: Standing) -> _View | None:
         """The model conditioned on all that is stored; `None` before the first report."""
-        key = (
-            tuple((t.state, len(t.intermediate_values), t.last_step) for t in standing.trials),
-            standing.can_propose,
-        )
+        # Whether a trial waits or runs changes nothing of this.
+        states = (one.state if one.state.is_finished() else None for one in standing.trials)
+        steps = ((len(one.intermediate_values), one.last_step) for one in standing.trials)
+        key = (tuple(zip(states, steps, strict=True)), standing.can_propose)
         if self._seen is None or self._seen[0] != key:
             curves = self._data.read(standing.trials)
             if curves is None:
@@ -156,9 +161,9 @@ class ThawScheduler:
         """Fitted to the part of the curves that is kept for it, once."""
         key = curves.fit_key
         if key not in self._models:
-            self._models = {key: CurveModel(curves.shape).fitted(
-                curves.runs, curves.fit_at, curves.fit_values
-            )}
+            self._models = {
+                key: CurveModel(curves.shape).fitted(curves.runs, curves.fit_at, curves.fit_values)
+            }
         return self._models[key]
 
     def _candidates(self, curves: Curves, standing: Standing) -> list[Candidate]:
@@ -238,7 +243,7 @@ class ThawScheduler:
     def _own(
         self, view: _View, standing: Standing, number: int, others: frozenset[int]
     ) -> tuple[float, float]:
-        """What going on with a trial promises per second; its chance to beat the leader clearly."""
+        """What going on promises per second, and its chance to beat the leader clearly."""
         chosen = np.array([view.place[number]])
         gain, hope, clear = view.worth(chosen, [view.place[n] for n in others if n in view.place])
         return float((gain / self._costs(view, standing, chosen, hope))[0]), float(clear[0])
@@ -292,16 +297,18 @@ class _View:
         self.curves = curves
         self.candidates = candidates
         self._belief: Belief = model.given(curves.runs, curves.at, curves.values)
-        self.live = curves.live
         self.numbers = list(curves.live)
         self.place = {number: i for i, number in enumerate(self.numbers)}
         self.first_candidate = len(self.numbers)
         self.count = self.first_candidate + len(candidates)
-        self.has_finished = bool(len(curves.ended))
         self._queries: Runs = curves.queries(self.numbers, candidates)
         self._noise = model.noise(curves.shape.segments - 1)
         self._at = curves.ends(self.count)
         self.mean, self._variance, self._solved = self._belief.predict(self._queries, self._at)
+        expected = self.mean[: self.first_candidate]
+        has_ended = bool(curves.ended)
+        self.anchor = -1 if has_ended or not self.numbers else self.numbers[np.argmax(expected)]
+        """Before any trial has ended, the one that is expected to end best; it goes to its end."""
         if only_finished:
             ended = curves.queries(curves.ended, [])
             means = self._belief.predict(ended, curves.ends(len(ended)))[0]
@@ -309,12 +316,7 @@ class _View:
         else:
             self._leader = curves.best_reported
         if not np.isfinite(self._leader):
-            self._leader = float(self.mean[: self.first_candidate].max(initial=-1.0))
-
-    def leader_of(self, numbers: Sequence[int]) -> int:
-        """The live trial that is expected to end best; -1 without one."""
-        places = [self.place[number] for number in numbers]
-        return self.numbers[places[int(np.argmax(self.mean[places]))]] if places else -1
+            self._leader = float(expected.max(initial=-1.0))
 
     def worth(self, chosen: Any, pending: Sequence[int]) -> tuple[Floats, Floats, Floats]:
         """Expected improvement, its chance, and the chance of one by more than the noise.
@@ -351,15 +353,11 @@ class _View:
     def _between(self, a: Any, b: Any) -> Floats:
         return self._belief.covariance(
             self._queries,
-            self._taken(a),
+            self._at.take(a),
             self._solved[:, a],
-            self._queries,
-            self._taken(b),
+            self._at.take(b),
             self._solved[:, b],
         )
-
-    def _taken(self, chosen: Any) -> Places:
-        return self._at.take(chosen)
 
 
 def _is_probe(number: int) -> bool:
@@ -371,7 +369,3 @@ def _may_probe(standing: Standing) -> bool:
     """Whether probes have had less than their share of the steps."""
     steps = [(_is_probe(one.number), one.last_step or 0) for one in standing.trials]
     return sum(step for probes, step in steps if probes) <= PROBE_SHARE * sum(s for _, s in steps)
-
-
-def _first(paused: Mapping[int, int]) -> Choice | None:
-    return Thaw(min(paused)) if paused else None

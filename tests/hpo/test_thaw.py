@@ -84,7 +84,9 @@ def curve_of(x: float, steps: int, *, fast: float = 0.2) -> dict[int, float]:
     }
 
 
-def standing_of(trials: Sequence[FrozenTrial], running: Sequence[int] = (), **rest: Any) -> Standing:
+def standing_of(
+    trials: Sequence[FrozenTrial], running: Sequence[int] = (), **rest: Any
+) -> Standing:
     paused = {
         one.number: one.last_step or 0
         for one in trials
@@ -106,7 +108,9 @@ def thaw(direction: Any = "maximize", **rest: Any) -> ThawScheduler:
     return ThawScheduler(Plane(), GRID, direction, seed=rest.pop("seed", 1), **rest)
 
 
-def some_trials(*, sign: float = 1.0, scale: float = 1.0, offset: float = 0.0) -> list[FrozenTrial]:
+def some_trials(
+    *, sign: float = 1.0, scale: float = 1.0, offset: float = 0.0
+) -> list[FrozenTrial]:
     """Two that ended and eight that wait."""
     trials = []
     for number, x in enumerate(np.linspace(0.03, 0.97, 10)):
@@ -141,13 +145,11 @@ def test_the_sampler_proposes_first_and_the_model_after_it() -> None:
     ]
     assert scheduler.choose(standing_of(begun, running=range(INITIAL - 1))) == Propose()
     choice = scheduler.choose(standing_of(some_trials()))
-    assert isinstance(choice, Thaw) or choice is not None and choice.drawn
+    assert isinstance(choice, Thaw) or (choice is not None and choice.drawn)
 
 
 @pytest.mark.parametrize("only_finished", [True, False])
-@pytest.mark.parametrize(
-    ("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)]
-)
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.25, 0.0), (64.0, -4096.0)])
 def test_neither_unit_nor_direction_of_the_metric_matters(
     only_finished: bool, direction: str, sign: float, scale: float, offset: float
@@ -227,7 +229,10 @@ def test_another_fine_tuning_of_a_cached_structure_is_cheaper() -> None:
     points = Plane(structure=frozenset({"x"}))
     trials = []
     for number, (x, y) in enumerate([(0.7, 0.1), (0.7, 0.9), (0.2, 0.4), (0.5, 0.6)]):
-        curve = {**curve_of(x, 10), **{step: 30 + 4 * y - abs(x - 0.7) for step in range(33, 46, 3)}}
+        curve = {
+            **curve_of(x, 10),
+            **{step: 30 + 4 * y - abs(x - 0.7) for step in range(33, 46, 3)},
+        }
         one = made(number, x, curve, TrialState.COMPLETE)
         one.params = {"x": x, "y": y, "kind": "a"}
         trials.append(one)
@@ -253,14 +258,15 @@ def test_a_decision_is_fast_at_300_trials() -> None:
         trials.append(made(number, x, curve_of(x, steps), state))
     scheduler, spent = thaw(), []
     for number in (11, 57, 93, 151, 203, 289):
-        trials[number] = made(number, trials[number].params["x"], curve_of(0.5, 7), TrialState.RUNNING)
+        trials[number] = made(
+            number, trials[number].params["x"], curve_of(0.5, 7), TrialState.RUNNING
+        )
         standing = standing_of(trials, running=[number])
         start = time.process_time()
         judged(scheduler, number, standing)
         scheduler.choose(standing)
         spent.append((time.process_time() - start) / 2)
         trials[number].state = TrialState.WAITING
-    print(spent)
     assert float(np.mean(spent)) < 0.2
 
 
