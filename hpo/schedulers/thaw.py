@@ -97,6 +97,8 @@ class ThawScheduler:
 
     def judge(self, trial: optuna.Trial, evaluation: Evaluation, standing: Standing) -> Verdict:
         """See `Scheduler.judge`."""
+        if evaluation.replayed:  # from the cache, at no cost: what was chosen comes after it
+            return Verdict.CONTINUE
         view, number = self._view(standing), trial.number
         if view is None or number not in view.place:
             return Verdict.CONTINUE
