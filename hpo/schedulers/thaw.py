@@ -127,8 +127,13 @@ class ThawScheduler:
             for number in sorted(standing.paused):
                 if _is_probe(number) and self._can_end(number, standing):
                     return Thaw(number)
-        if _is_probe(len(standing.trials)) and standing.can_propose:
-            return Propose()
+        number = len(standing.trials)
+        if _is_probe(number) and standing.can_propose:
+            # What the sampler will propose is not known yet: a point at random stands for it.
+            generator = np.random.default_rng(derive_seed(self._seed, "probe", number))
+            point = self._points.draw(generator)
+            whole = standing.costs.of_new(point, self._grid.total_steps)
+            return None if self._is_late(whole, standing) else Propose()
         return None
 
     def _most_promising(self, standing: Standing) -> Choice | None:
@@ -228,19 +233,20 @@ class ThawScheduler:
             return None
         chosen = np.array(places)
         gain, hope, _ = view.worth(chosen, [view.place[n] for n in pending if n in view.place])
-        order = np.argsort(-gain, kind="stable")[:CLOSE]
-        cost = self._costs(view, standing, chosen[order], hope[order])
-        score = gain[order] / cost
-        if not np.isfinite(cost).any():
-            return None
-        best = int(np.argmax(np.where(np.isfinite(cost), score, -1.0)))
-        place = int(chosen[order][best])
-        choice = (
-            Propose(view.candidates[place - view.first_candidate].drawn)
-            if place >= view.first_candidate
-            else Thaw(view.numbers[place])
-        )
-        return _Option(choice, float(score[best]))
+        ranked = np.argsort(-gain, kind="stable")
+        for begin in range(0, len(ranked), CLOSE):  # beyond the first if none of those can end
+            order = ranked[begin : begin + CLOSE]
+            cost = self._costs(view, standing, chosen[order], hope[order])
+            if not np.isfinite(cost).any():
+                continue
+            score = np.where(np.isfinite(cost), gain[order] / cost, -1.0)
+            best = int(np.argmax(score))
+            place = int(chosen[order][best])
+            if place < view.first_candidate:
+                return _Option(Thaw(view.numbers[place]), float(score[best]))
+            drawn = view.candidates[place - view.first_candidate].drawn
+            return _Option(Propose(drawn), float(score[best]))
+        return None
 
     def _own(
         self, view: _View, standing: Standing, number: int, others: frozenset[int]
