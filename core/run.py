@@ -26,6 +26,17 @@ _CONFIG = "config.json"
 _OUTCOME = "outcome.json"
 
 
+def warm() -> None:
+    """Loads what a run needs, torch first of all, which takes seconds."""
+    import torch
+    from torch.optim import AdamW
+
+    import core.train  # noqa: F401
+
+    # The first optimizer of a process loads more than a hundred modules.
+    AdamW([torch.zeros(1, requires_grad=True)])
+
+
 def run(
     config: RunConfig, placement: Placement, folder: Path, cache_dir: Path, on_event: OnEvent
 ) -> Outcome:

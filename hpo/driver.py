@@ -97,6 +97,9 @@ class Driver:
         self._running: dict[int, _Running] = {}
         self._slots: Sequence[Slot] = ()
         self._misfits = 0
+        self._moves = 0
+        """What has happened that could change a scheduler's mind."""
+        self._has_seen_costs = any(trial.intermediate_values for trial in roster.stored())
         self._has_no_time = False
         """Something could not be started because it would not have ended."""
         self._interrupts = 0
@@ -173,17 +176,27 @@ class Driver:
     def _next_work(self, index: int) -> Work | None:
         """A slot's next work, waited for while a running trial may bring some; `None` to end."""
         with self._changed:
+            answered = -1
             while not self._is_stopping:
-                if self._roster.finished + len(self._running) < self._total:
+                is_room = self._roster.finished + len(self._running) < self._total
+                # Asked again only when something has moved: a choice may take a model to make.
+                if is_room and answered != self._moves:
+                    answered = self._moves
                     number = self._choose()
                     if number is not None and (work := self._start(number, index)) is not None:
                         return work
                     if number is not None:
-                        continue  # it cannot end in time; something else may
+                        answered = -1  # it cannot end in time; something else may
+                        continue
                 if not self._running:
                     break
                 self._changed.wait(_LOOK_EVERY_S)
             return None
+
+    def _move(self) -> None:
+        """Tells waiting slots that there may be something else to do."""
+        self._moves += 1
+        self._changed.notify_all()
 
     def _choose(self) -> int | None:
         """The number of a RUNNING trial to work on: an orphan, or what the scheduler wants."""
@@ -221,10 +234,6 @@ class Driver:
         has_room = self._misfits < MISFITS and self._forecast.can_fit(left)
         self._has_no_time = self._has_no_time or not has_room
         return has_room
-
-    @property
-    def _has_seen_costs(self) -> bool:
-        return any(trial.intermediate_values for trial in self._roster.stored())
 
     def _standing(self) -> Standing:
         paused = self._roster.paused()
@@ -277,6 +286,8 @@ class Driver:
         last = max(self._roster.reported(entry), default=0)
         if self._roster.report(entry, evaluation):
             self._observe(TrialEvaluated(entry.number, evaluation))
+            self._has_seen_costs = True
+            self._move()
         # A step before the last stored one was judged, and the trial went on. Of the last one
         # nobody knows whether its verdict was obeyed before the driver ended.
         if evaluation.step < last or evaluation.step <= entry.settled_step:
@@ -307,7 +318,7 @@ class Driver:
                 else:
                     self._leave(running)
             finally:
-                self._changed.notify_all()
+                self._move()
 
     def _recover(self, work: Work, index: int, fault: WorkerError) -> Work | None:
         """After a breakdown: another attempt, or the trial's end."""
@@ -326,7 +337,7 @@ class Driver:
                 self._tell(running, ending_of_fault(fault), None)
                 return None
             finally:
-                self._changed.notify_all()
+                self._move()
 
     def _tell(self, running: _Running, ending: Ending, outcome: Outcome | None) -> None:
         entry = running.entry

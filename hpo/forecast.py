@@ -42,6 +42,11 @@ class Forecast:
         self._roster = roster
         self._points = SpacePoints(study.space, study.spec.structure_group)
         self._groups: dict[int, _Groups] = {}
+        self._of_new: dict[tuple[Any, ...], float] = {}
+        self._of_waiting: dict[tuple[int, int, int | None], Prediction] = {}
+        self._watched: set[int] = set()
+        """Running trials, whose own speed is heard of all the time."""
+        self._repeats = 0
         grid = study.grid
         self._shared_until = grid.total_steps - grid.stages[-1][1]
         """The step up to which stages can come from the cache: all but the last."""
@@ -53,7 +58,11 @@ class Forecast:
 
     def of_new(self, drawn: Mapping[str, Any], until: int) -> float:
         """See `Costs.of_new`."""
-        return self.of_point(self._points.realise(drawn), until).seconds
+        key = (tuple(sorted(drawn.items())), until)
+        if key not in self._of_new:
+            point = self._points.realise(drawn)
+            self._of_new[key] = self.of_point(point, until).seconds
+        return self._of_new[key]
 
     def of_point(self, realised: Mapping[str, Any], until: int | None = None) -> Prediction:
         """A new trial at a point, up to step `until` or the end; a cached stage A is free."""
@@ -74,12 +83,18 @@ class Forecast:
 
     def of_trial(self, number: int, until: int | None = None) -> Prediction:
         """A trial that exists, from where it stands up to step `until` or the end."""
-        groups = self.groups_of(number)
         step = self._roster.step_of(number)
+        key = (number, step, until)
+        if key in self._of_waiting:
+            return self._of_waiting[key]
+        groups = self.groups_of(number)
         cached = step == 0 and self._structure_of(groups) in self._cached
-        return self._model.predict(
+        found = self._model.predict(
             groups, from_step=step, to_step=until, cached=cached, number=number
         )
+        if number not in self._watched:
+            self._of_waiting[key] = found
+        return found
 
     def of_repeat(self, groups: _Groups) -> Prediction:
         """A run on a fresh seed, from its start to its end."""
@@ -92,19 +107,44 @@ class Forecast:
     def groups_of(self, number: int) -> _Groups:
         """A trial's settings by group, complete with defaults."""
         if number not in self._groups:
-            self._groups[number] = self._build(self._roster.realised(number))
+            realised = self._roster.realised(number)
+            if not realised:  # created, and the driver was killed before it drew
+                return self._build(self._study.start or {})
+            self._groups[number] = self._build(realised)
         return self._groups[number]
 
     def watch(self, entry: Entry, event: Progress | Evaluation) -> None:
         """Learns from a running trial."""
         groups = entry.config.groups
+        self._watched.add(entry.number)
         self._model.watch(entry.number, groups, event)
         if isinstance(event, Evaluation) and self._has_shared(event.step):
-            self._cached.add(self._structure_of(groups))
+            structure = self._structure_of(groups)
+            if structure not in self._cached:
+                self._cached.add(structure)
+                self._forget()
 
     def learn(self, entry: Entry, outcome: Outcome) -> None:
         """Learns from what an attempt came to."""
         self._model.learn(entry.number, entry.config.groups, outcome)
+        self._watched.discard(entry.number)
+        self._forget()
+
+    def learn_repeat(self, groups: _Groups, outcome: Outcome) -> None:
+        """Learns from a run on a fresh seed."""
+        self._repeats += 1
+        self._model.learn(-self._repeats, groups, outcome)
+        self._forget()
+
+    def learn_test(self, groups: _Groups, seconds: float) -> None:
+        """Learns from a reading of the test set."""
+        self._model.learn_test(groups, seconds)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Whoever waits is foretold anew when something was learned; not at every sign of life."""
+        self._of_new.clear()
+        self._of_waiting.clear()
 
     def _has_shared(self, step: int) -> bool:
         return 0 < self._shared_until <= step

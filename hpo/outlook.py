@@ -40,21 +40,24 @@ class Outlook:
         self._slots = slots
         self.deadline = Deadline(clock, limit_s, finals_s=self._finals_s, test_s=self._test_s)
 
-    def may_repeat(self, config: RunConfig) -> bool:
-        """Whether a repeat of a finalist, and its reading of the test set, would end in time."""
+    def may_repeat(self, config: RunConfig, *, readings: int) -> bool:
+        """Whether a repeat of a finalist, and its reading of the test set, would end in time.
+
+        `readings` of other runs are to follow, beside the first.
+        """
         left = self.deadline.finals_left_s
         if left is None:
             return True
-        run, reading = (
-            self._forecast.of_repeat(config.groups),
-            self._forecast.of_test(config.groups),
-        )
-        return prudent_s(run) + reading.seconds <= left
+        run = prudent_s(self._forecast.of_repeat(config.groups))
+        return run + self._readings_s(config, readings + 1) <= left
 
-    def is_finals_over(self) -> bool:
-        """Whether no repeat may go on."""
+    def is_finals_over(self, config: RunConfig, *, readings: int) -> bool:
+        """Whether no repeat may go on; `config` stands for all finalists."""
         left = self.deadline.finals_left_s
-        return left is not None and left <= 0
+        return left is not None and left <= self._readings_s(config, readings)
+
+    def _readings_s(self, config: RunConfig, readings: int) -> float:
+        return self._forecast.of_test(config.groups).seconds * readings / self._slots
 
     def may_read(self, config: RunConfig) -> bool:
         """Whether one more reading of the test set would end in time; nobody asks of the first."""

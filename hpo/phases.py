@@ -92,6 +92,8 @@ class Phases:
         return len(trials.finished(self.optuna_study)) >= self.total
 
     def _drive(self, slots: Sequence[Slot], scheduler: Scheduler) -> None:
+        for slot in slots:
+            slot.warm()
         roster, finals = self._roster, self.study.finals
         room = estimate_bytes(
             _most_weights(self.study),
@@ -206,13 +208,24 @@ class Phases:
     # Not the outlook's own: finals that are done must not have it made, data and all.
 
     def _may_repeat(self, config: RunConfig) -> bool:
-        return self._outlook.may_repeat(config)
+        return self._outlook.may_repeat(config, readings=self._readings_to_come())
 
     def _has_time(self, seconds: float) -> bool:
         return self.options.time_limit_s is None or self._outlook.has_time(seconds)
 
     def _is_finals_over(self) -> bool:
-        return self._outlook.is_finals_over()
+        if self.options.time_limit_s is None:
+            return False
+        assert self._finals is not None
+        standings = self._finals.standings
+        config = self._finals.config(standings.finalists[0], 1, self._facts)
+        return self._outlook.is_finals_over(config, readings=self._readings_to_come())
+
+    def _readings_to_come(self) -> int:
+        """Readings of the test set beside the first: of other finalists and of repeats."""
+        assert self._finals is not None
+        standings = self._finals.standings
+        return len(standings.finalists) - 1 + len(standings.repeats) + self.options.jobs - 1
 
     def _tell_that_it_goes_on(self, slots: int) -> None:
         best, finished = trials.best(self.optuna_study), len(trials.finished(self.optuna_study))

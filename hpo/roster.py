@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -82,7 +83,10 @@ class Roster:
         self._finished = {
             trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
         }
-        tried = {trial.user_attrs.get(ENQUEUED) for trial in self._all()}
+        # This object is the one writer, so what it knows is what is stored: Optuna would read all
+        # unfinished trials anew at every question.
+        self._stored = {trial.number: trial for trial in self._all()}
+        tried = {trial.user_attrs.get(ENQUEUED) for trial in self._stored.values()}
         self._points = [
             point for point in study.enqueue if canonical_json(dict(point)) not in tried
         ]
@@ -109,23 +113,23 @@ class Roster:
 
     def orphans(self) -> list[int]:
         """Trials whose driver ended: with the owner's lock in hand, all that are RUNNING."""
-        return [trial.number for trial in self._all((TrialState.RUNNING,))]
+        return [one.number for one in self._stored.values() if one.state == TrialState.RUNNING]
 
     def paused(self) -> dict[int, int]:
         """Number -> step of the paused trials."""
-        return trials.paused(self._optuna)
+        return trials.paused(self._stored.values())
 
     def stored(self) -> list[FrozenTrial]:
-        """All trials by number, as they are stored."""
-        return self._all()
+        """All trials by number, as they are stored. Not to be changed."""
+        return list(self._stored.values())
 
     def step_of(self, number: int) -> int:
         """The last step at which a trial has reported; 0 before."""
-        return self._frozen(number).last_step or 0
+        return self._stored[number].last_step or 0
 
     def realised(self, number: int) -> dict[str, Any]:
-        """A trial's realised values, by core's names, as `take_up` stored them."""
-        stored = self._frozen(number).user_attrs
+        """A trial's realised values, by core's names, as `take_up` stored them; none before."""
+        stored = self._stored[number].user_attrs
         return {name: stored[name] for name in self._study.space.parameters if name in stored}
 
     def can_propose(self) -> bool:
@@ -147,11 +151,11 @@ class Roster:
         if not self._points:
             point = self._from_prior(drawn)
             if point is None:
-                return trials.create(self._optuna, drawn, attributes={})
-            return trials.create(self._optuna, point, {FROM_PRIOR: True})
+                return self._create(drawn, {})
+            return self._create(point, {FROM_PRIOR: True})
         enqueued = self._points[0]
         fixed = drawn_values(self._study.space, enqueued)
-        number = trials.create(self._optuna, fixed, {ENQUEUED: canonical_json(dict(enqueued))})
+        number = self._create(fixed, {ENQUEUED: canonical_json(dict(enqueued))})
         self._points.pop(0)
         return number
 
@@ -185,6 +189,9 @@ class Roster:
         if evaluation.step in self.reported(entry):
             return False
         entry.trial.report(evaluation.value, evaluation.step)
+        now = copy.copy(self._stored[entry.number])
+        now.intermediate_values = dict(self.reported(entry))
+        self._stored[entry.number] = now
         return True
 
     def reported(self, entry: Entry) -> Mapping[int, float]:
@@ -199,6 +206,7 @@ class Roster:
     def thaw(self, number: int) -> None:
         """Makes a paused trial RUNNING again."""
         trials.thaw(self._optuna, number)
+        self._stored[number] = self._frozen(number)
 
     def count_fault(self, number: int) -> int:
         """One more breakdown of a trial; returns how many it has had, over all runs."""
@@ -235,7 +243,13 @@ class Roster:
 
     def write(self, number: int) -> None:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
-        write_trial(self._folder, self._frozen(number), list(self._study.space.parameters))
+        self._stored[number] = self._frozen(number)
+        write_trial(self._folder, self._stored[number], list(self._study.space.parameters))
+
+    def _create(self, fixed: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+        number = trials.create(self._optuna, fixed, attributes)
+        self._stored[number] = self._frozen(number)
+        return number
 
     def _tell_optuna(self, entry: Entry, ending: Ending) -> None:
         study, number = entry.trial.study, entry.number

@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.settings import RunConfig
 from core.task import OnEvent, Outcome, Scores
 
-GRACE_S = 5.0
+GRACE_S = 3.0
 """In which a run that was asked to leave may do so, before its process is killed."""
 _LOOK_EVERY_S = 0.2
 
@@ -71,6 +71,10 @@ class Slot(Protocol):
         """The metric on the test set of the model in `folder`. Raises as `run` does."""
         ...
 
+    def warm(self) -> None:
+        """Begins to make the worker ready, so that its first work need not wait for that."""
+        ...
+
     def kill(self) -> None:
         """Ends at once what is running, whose `run` then raises. Safe in a signal handler."""
         ...
@@ -92,7 +96,7 @@ def serve(slots: Sequence[Slot], loop: Callable[[int, Slot], None]) -> None:
 
 @contextmanager
 def enforcing(is_over: Callable[[], bool], slots: Sequence[Slot]) -> Iterator[None]:
-    """Kills the slots' processes when `is_over` has been true for `GRACE_S`.
+    """Kills what runs in the slots when `is_over` has been true for `GRACE_S`.
 
     `is_over` is to be true only while something runs that should not; it is asked from a thread.
     """

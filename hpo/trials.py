@@ -7,7 +7,7 @@ and on names with an underscore; tested against the pinned version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -93,13 +93,13 @@ def set_attributes(study: Study, number: int, attributes: Mapping[str, Any]) -> 
             study._storage.set_trial_user_attr(identifier, key, value)
 
 
-def paused(study: Study) -> dict[int, int]:
+def paused(among: Iterable[FrozenTrial]) -> dict[int, int]:
     """Number -> step of the paused trials."""
-    # Not `states=(WAITING,)`: Optuna's memory storage then begins at the first of last time, as
-    # no trial is supposed to go back to waiting.
+    # Not asked of Optuna by `states=(WAITING,)`: its memory storage then begins at the first of
+    # last time, as no trial is supposed to go back to waiting.
     return {
         trial.number: int(trial.user_attrs[PAUSED_STEP])
-        for trial in study.get_trials(deepcopy=False)
+        for trial in among
         if trial.state == TrialState.WAITING and PAUSED_STEP in trial.user_attrs
     }
 

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from core import run as cached
-from core.run import score_test
+from core.run import score_test, warm
 from core.settings import RunConfig
 from core.task import OnEvent, Outcome, Placement
 
-__all__ = ["run", "score_test"]
+__all__ = ["run", "score_test", "warm"]
 
 
 def run(

@@ -1,11 +1,12 @@
 """The child process of a slot: takes jobs from its pipe and runs them until the pipe closes.
 
-Started as `python -m hpo.workers.child FD`. Heavy modules are imported with the first job, in
-whose log then lies what they had to say.
+Started as `python -m hpo.workers.child FD`. Heavy modules are imported when it is told to warm up,
+or with the first job.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -22,7 +23,7 @@ from filelock import FileLock
 
 from core.errors import UserError
 from core.task import Evaluation, Placement, Progress, Verdict
-from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report, plain
+from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report, Warm, plain
 
 _PREDECESSOR_S = 120
 """How long a child waits for the one before it to leave a trial's folder."""
@@ -47,6 +48,8 @@ def main() -> None:
             return
         if isinstance(job, Job):
             child.do(job)
+        elif isinstance(job, Warm):
+            child.warm()
         # Anything else is an answer to a job that ended before it came.
 
 
@@ -67,6 +70,12 @@ class _Child:
         self._placement: Placement | None = None
         self._job: Job | None = None
         self._interrupted: Verdict | None = None
+
+    def warm(self) -> None:
+        """Loads what jobs need. What fails here fails again in a job, which has a log."""
+        with contextlib.suppress(Exception):
+            module = importlib.import_module(self._hello.module)
+            getattr(module, "warm", _nothing)()
 
     def do(self, job: Job) -> None:
         """Runs a job and sends what it came to."""
@@ -111,6 +120,10 @@ class _Child:
     def _hear(self, message: object) -> None:
         if isinstance(message, Interrupt):
             self._interrupted = message.verdict
+
+
+def _nothing() -> None:
+    """What a module has to load that says nothing of it."""
 
 
 def _failure_of(error: Exception, job: Job) -> Failed:

@@ -16,7 +16,17 @@ from core.settings import RunConfig
 from core.task import OnEvent, Outcome, Progress, Scores, Verdict
 from hpo.slots import Slot, Work, WorkerError, WorkerMistakeError, threads_per_slot
 from hpo.workers.devices import assign, visible_gpus
-from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report, Ticket
+from hpo.workers.messages import (
+    Answer,
+    Done,
+    Failed,
+    Hello,
+    Interrupt,
+    Job,
+    Report,
+    Ticket,
+    Warm,
+)
 
 SILENCE_S = 1800.0
 """A child that says nothing for so long hangs; the longest silence is an evaluation."""
@@ -24,7 +34,7 @@ _FAREWELL_S = 5.0
 
 
 def local_slots(number: int, cache: Path, *, module: str = "core.run") -> Sequence[Slot]:
-    """`number` slots that share this machine's cores and GPUs; children start with a first job."""
+    """`number` slots that share this machine's cores and GPUs; children start when needed."""
     gpus = visible_gpus()
     threads = threads_per_slot(number)
     return [
@@ -54,6 +64,7 @@ class LocalSlot:
         self._gpu = gpu
         self._silence_s = silence_s
         self._child: _Process | None = None
+        self._is_busy = False
 
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
         """See `Slot.run`."""
@@ -68,9 +79,15 @@ class LocalSlot:
         assert isinstance(scores, Scores)
         return scores
 
+    def warm(self) -> None:
+        """See `Slot.warm`."""
+        if self._child is None:
+            self._child = _Process(self._hello, self._gpu)
+            self._child.send(Warm())
+
     def kill(self) -> None:
-        """See `Slot.kill`."""
-        if self._child is not None:
+        """See `Slot.kill`. An idle child is left for the next job."""
+        if self._child is not None and self._is_busy:
             self._child.kill()
 
     def close(self) -> None:
@@ -81,7 +98,11 @@ class LocalSlot:
 
     def _do(self, job: Job, on_event: OnEvent) -> Outcome | Scores:
         """A job's result; on any way out but a result the child is not used again."""
+        if self._child is not None and self._child.has_died:  # between two jobs, of neither
+            self._child.destroy()
+            self._child = None
         child = self._child = self._child or _Process(self._hello, self._gpu)
+        self._is_busy = True
         try:
             child.send(job)
             result = self._follow(child, job.ticket, on_event)
@@ -89,6 +110,8 @@ class LocalSlot:
             self._child = None
             child.destroy()
             raise
+        finally:
+            self._is_busy = False
         return result
 
     def _follow(self, child: _Process, ticket: Ticket, on_event: OnEvent) -> Outcome | Scores:
@@ -156,6 +179,10 @@ class _Process:
         except (EOFError, ConnectionResetError):
             raise self._obituary() from None
         raise WorkerError(f"the worker said nothing for {silence_s:.0f} s", "hung")
+
+    @property
+    def has_died(self) -> bool:
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """Ends the process at once."""

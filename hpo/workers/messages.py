@@ -33,6 +33,11 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class Warm:
+    """Down, before the first job: load what it will need."""
+
+
+@dataclass(frozen=True)
 class Job:
     """Down: run an attempt, or score a model on the test set."""
 

@@ -65,7 +65,7 @@ def test_a_paused_trial_is_a_row_that_no_sampler_sees(bench: MakeBench) -> None:
 
     def look(driver: Driver, event: Event) -> None:
         if isinstance(event, TrialEnded) and event.outcome == "paused":
-            seen.append(trials.paused(one.found))
+            seen.append(trials.paused(one.found.get_trials()))
 
     seen: list[dict[int, int]] = []
     one.run(3, scheduler=relay, on_event=look)

@@ -42,7 +42,7 @@ def test_a_paused_trial_keeps_all_it_has_and_nobody_else_gets_it(study: optuna.S
     trial.report(2.5, 20)
     started = trials.frozen(study, 0).datetime_start
     trials.pause(study, 0, 20)
-    assert trials.paused(study) == {0: 20}
+    assert trials.paused(study.get_trials()) == {0: 20}
     assert trials.frozen(study, 0).state == TrialState.WAITING
 
     other = _start(study)  # a plain `ask` would have popped the paused one
@@ -51,7 +51,7 @@ def test_a_paused_trial_keeps_all_it_has_and_nobody_else_gets_it(study: optuna.S
 
     trials.thaw(study, 0)
     thawed = trials.take_up(study, 0)
-    assert trials.paused(study) == {}
+    assert trials.paused(study.get_trials()) == {}
     assert thawed.suggest_float("a", 0.0, 1.0) == 0.75
     assert trials.curve_of(thawed) == {20: 2.5}
     thawed.report(3.5, 40)

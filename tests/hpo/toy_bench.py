@@ -85,6 +85,9 @@ class ToySlot:
 
         return toy_curves.score_test(config, Placement(), folder, self.cache)
 
+    def warm(self) -> None:
+        pass
+
     def kill(self) -> None:
         pass
 
