@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.settings import canonical_json
+from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Outcome, Progress
 from hpo.costs import CostModel, Prediction
 from hpo.declarations import Study
@@ -46,7 +46,11 @@ class Forecast:
         self._of_waiting: dict[tuple[int, int, int | None], Prediction] = {}
         self._watched: set[int] = set()
         """Running trials, whose own speed is heard of all the time."""
+        self._trial_of: dict[str, int] = {}
+        """Groups as JSON -> a trial that has them."""
         self._repeats = 0
+        self._repeated: set[int] = set()
+        """Structure seeds of the finals whose stage A is cached."""
         grid = study.grid
         self._shared_until = grid.total_steps - grid.stages[-1][1]
         """The step up to which stages can come from the cache: all but the last."""
@@ -96,9 +100,17 @@ class Forecast:
             self._of_waiting[key] = found
         return found
 
-    def of_repeat(self, groups: _Groups) -> Prediction:
-        """A run on a fresh seed, from its start to its end."""
-        return self._model.predict(groups)
+    def of_repeat(self, config: RunConfig) -> Prediction:
+        """A trial's configuration on a fresh seed, at the speed that the trial had."""
+        return self._model.predict(
+            config.groups,
+            cached=config.structure_seed in self._repeated,
+            number=self._trial_of.get(canonical_json(config.groups)),
+        )
+
+    def of_repeats(self, number: int) -> Prediction:
+        """Each repeat of a trial, stage A included."""
+        return self._model.predict(self.groups_of(number), number=number)
 
     def of_test(self, groups: _Groups) -> Prediction:
         """One reading of the test set."""
@@ -111,6 +123,7 @@ class Forecast:
             if not realised:  # created, and the driver was killed before it drew
                 return self._build(self._study.start or {})
             self._groups[number] = self._build(realised)
+            self._trial_of[canonical_json(self._groups[number])] = number
         return self._groups[number]
 
     def watch(self, entry: Entry, event: Progress | Evaluation) -> None:
@@ -130,10 +143,12 @@ class Forecast:
         self._watched.discard(entry.number)
         self._forget()
 
-    def learn_repeat(self, groups: _Groups, outcome: Outcome) -> None:
+    def learn_repeat(self, config: RunConfig, outcome: Outcome) -> None:
         """Learns from a run on a fresh seed."""
         self._repeats += 1
-        self._model.learn(-self._repeats, groups, outcome)
+        self._model.learn(-self._repeats, config.groups, outcome)
+        if self._has_shared(outcome.step):
+            self._repeated.add(config.structure_seed)
         self._forget()
 
     def learn_test(self, groups: _Groups, seconds: float) -> None:

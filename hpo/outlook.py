@@ -48,7 +48,7 @@ class Outlook:
         left = self.deadline.finals_left_s
         if left is None:
             return True
-        run = prudent_s(self._forecast.of_repeat(config.groups))
+        run = prudent_s(self._forecast.of_repeat(config))
         return run + self._readings_s(config, readings + 1) <= left
 
     def is_finals_over(self, config: RunConfig, *, readings: int) -> bool:
@@ -86,7 +86,7 @@ class Outlook:
         for rank, number in enumerate(self._roster.ranking()[: finals.top]):
             groups = self._forecast.groups_of(number)
             reading = self._forecast.of_test(groups).seconds
-            repeat = self._forecast.of_repeat(groups).seconds + reading
+            repeat = self._forecast.of_repeats(number).seconds + reading
             # The best one's own run is what the test set's share is for.
             total += finals.seeds * repeat + (reading if rank else 0.0)
         comparing = COMPARING_S * finals.seeds * (finals.top - 1)
