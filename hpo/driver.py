@@ -252,7 +252,8 @@ class Driver:
         """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
         entry = self._roster.take_up(number, index)
         if not self._can_end(number):
-            self._misfits += 1
+            # A declared point says nothing of what the sampler will propose next.
+            self._misfits += not entry.is_declared
             self._roster.pause(number, self._roster.step_of(number))
             return None
         self._misfits = 0

@@ -52,6 +52,8 @@ class Entry:
     attempt: int
     config: RunConfig
     folder: Path
+    is_declared: bool
+    """It is a point that the study declares to be tried."""
     settled_step: int
     """Up to here every evaluation has been judged and the verdict obeyed."""
 
@@ -181,6 +183,7 @@ class Roster:
             attempt=attempt,
             config=config,
             folder=folder,
+            is_declared=ENQUEUED in attributes,
             settled_step=int(attributes.get(trials.PAUSED_STEP, 0)),
         )
 

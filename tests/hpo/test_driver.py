@@ -260,6 +260,29 @@ def test_a_trial_without_time_waits_for_more(bench: MakeBench) -> None:
     assert one.states() == "CC"
 
 
+def test_declared_points_without_time_do_not_end_the_search(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = "".join(enqueue(width) for width in (90, 91, 92, 93, 94))
+    one = bench(
+        {"protocol.step_s": 0.01},
+        space=KINDS.replace(', "crash", "memory", "diverge"', ""),
+        rest=points,
+    )
+
+    def can_end(self: Driver, number: int) -> bool:
+        return number < 1 or one.found.get_trials()[number].params.get("model.width") not in {
+            91,
+            92,
+            93,
+            94,
+        }
+
+    monkeypatch.setattr(Driver, "_can_end", can_end)
+    assert one.run(3, limit_s=30.0) is Stop.FINISHED
+    assert one.states() == "CWWWWCC"
+
+
 def test_what_does_not_leave_at_the_time_limit_is_killed(
     bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
