@@ -11,7 +11,6 @@ from hpo.schedulers import Scheduler
 from hpo.schedulers.groups import GroupedScheduler
 from hpo.schedulers.plain import PlainScheduler
 from hpo.schedulers.promote import PromoteScheduler
-from hpo.schedulers.thaw import ThawScheduler
 
 
 def build_scheduler(study: Study) -> Scheduler:
@@ -19,6 +18,8 @@ def build_scheduler(study: Study) -> Scheduler:
     settings, grid, direction = study.scheduler, study.grid, study.spec.metric.direction
     points = SpacePoints(study.space, study.spec.structure_group)
     if isinstance(settings, ThawSettings):  # which weighs shared structures itself
+        from hpo.schedulers.thaw import ThawScheduler  # with scipy, a third of a second
+
         return ThawScheduler(
             points,
             grid,
