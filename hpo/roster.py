@@ -148,7 +148,8 @@ class Roster:
     def create(self, drawn: Mapping[str, Any]) -> int:
         """A new RUNNING trial: the next enqueued point, else one with the values in `drawn`.
 
-        What is not in it is for earlier studies or the sampler to propose.
+        What is not in it is for earlier studies or the sampler to propose. On their share of the
+        trials earlier studies' points also go before a whole point.
         """
         if not self._points:
             point = self._from_prior(drawn)
@@ -270,8 +271,8 @@ class Roster:
             self.is_exhausted = True
 
     def _from_prior(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What earlier studies would have the next trial draw beside what is fixed; `None` leaves
-        it to the sampler."""
+        """What earlier studies would have the next trial draw beside what is fixed, or in
+        place of a whole point; `None` leaves it to the scheduler and the sampler."""
         if self._prior is None:
             return None
         names = self._study.space.parameters

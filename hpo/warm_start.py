@@ -121,9 +121,10 @@ class Prior:
         """The point that trial `number` is to try; `None` leaves it to the study's sampler.
 
         The same for the same study seed, number, `own` complete trials so far, values that are
-        `fixed` already, and points `tried`, none of which is proposed again.
+        `fixed` already, and points `tried`, none of which is proposed again. Where a whole point
+        is fixed there would be nothing left to propose, and the prior's goes before it.
         """
-        fixed = fixed or {}
+        fixed = {} if fixed is None or self._is_whole(fixed) else fixed
         if (number + 1) % IGNORED_BY_EVERY == 0:
             return None
         rng = random.Random(derive_seed(seed, "warm start", number))  # noqa: S311 - no secret
@@ -152,6 +153,20 @@ class Prior:
         sign = 1.0 if self._is_rising else -1.0
         tau = measure(list(expected), [sign * value for value in values]).tau
         return tau is not None and tau <= 0
+
+    def _is_whole(self, fixed: Mapping[str, Any]) -> bool:
+        """Whether nothing is left to draw beside what is fixed."""
+        missing: list[str] = []
+
+        def choose(name: str, parameter: Parameter, base: Any) -> Any:
+            key = parameter.drawn_name(name)
+            if key not in fixed:
+                missing.append(key)
+                return parameter.draw(random.Random(0), base)  # noqa: S311 - no secret
+            return fixed[key]
+
+        self._space.walk(choose)
+        return not missing
 
     def _draw(
         self, rng: random.Random, fixed: Mapping[str, Any]

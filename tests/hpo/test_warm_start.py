@@ -17,6 +17,7 @@ from core.task import Metric
 from hpo.declarations.space import SearchSpace
 from hpo.reading import UnknownStudyError, read_study
 from hpo.records import StudyRecord
+from hpo.schedulers.thaw import FIRST_PROBES, INITIAL
 from hpo.warm_start import IGNORED_BY_EVERY, Prior, WarmStartError, read_prior
 
 TREE = """
@@ -180,7 +181,19 @@ def test_what_is_fixed_already_stays(make_study: MakeStudy) -> None:
     assert point is not None
     assert point["model.width"] == 89
     assert abs(math.log10(point["finetune.rate"]) + 3) < 1
-    assert prior.propose(**ask, fixed={"model.width": 89, "finetune.rate": 1e-5}) is None
+
+
+def test_where_a_whole_point_is_fixed_its_own_goes_first(make_study: MakeStudy) -> None:
+    space = make_study(space=TREE).space
+    prior = Prior(space, [_earlier(space, lambda point: point.get("model.width", 0) / 97)])
+    ask: dict[str, Any] = {"seed": 1, "own": (), "tried": ()}
+    wholes: list[dict[str, Any]] = [
+        {"model.kind": "fine", "model.width": 3, "finetune.rate": 1e-5},
+        {"model.kind": "crash", "finetune.rate": 1e-5},
+    ]
+    for whole in wholes:
+        assert prior.propose(**ask, number=0, fixed=whole) == prior.propose(**ask, number=0)
+        assert prior.propose(**ask, number=IGNORED_BY_EVERY - 1, fixed=whole) is None
 
 
 def test_several_studies_are_weighed_together(make_study: MakeStudy) -> None:
@@ -245,6 +258,17 @@ def test_a_run_is_begun_warm_and_says_so(make_study: MakeStudy, tmp_path: Path) 
     later = Watcher()
     run_study(make_study("second"), tmp_path, later, trials=6)
     assert any("give --warm-start first to go on with it" in note for note in later.notes())
+
+
+def test_the_freeze_thaw_scheduler_learns_from_it_too(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    run_study(make_study("first"), tmp_path, trials=6)
+    study = make_study("second", overrides={"scheduler.name": "thaw"})
+    record = run_study(study, tmp_path, trials=12, warm_start=("first",)).record
+    # The first few and the probes are left to the sampler, all others are whole points.
+    sampled = {*range(INITIAL), FIRST_PROBES, 3 * FIRST_PROBES}
+    assert {one.number for one in record.trials if one.is_from_prior} - sampled
 
 
 def test_killed_and_begun_warm_again_it_comes_out_the_same(
