@@ -97,8 +97,10 @@ def standing(record: StudyRecord) -> Text:
     each = ", ".join(f"{counts[state]} {state}" for state in states if counts[state])
     line = f"{visible(record.name)}: {finished} of {record.total} trials finished"
     line += f" ({each})" if each else ""
-    running = ", running now" if record.is_owned else ""
-    return Text(f"{line}, {duration(record.elapsed_s)}{running}")
+    how = ", running now" if record.is_owned else ""
+    if record.is_out_of_time:
+        how = ", ended by its time limit"
+    return Text(f"{line}, {duration(record.elapsed_s)}{how}")
 
 
 def _best_table(record: StudyRecord, best: TrialRecord) -> Table:

@@ -81,6 +81,7 @@ class Phases:
         if self._finals is not None and self.stop is not Stop.INTERRUPTED:
             self._finals.compare(self._has_time)
         if self.stop is not None:
+            self.optuna_study.set_user_attr(attributes.STOPPED, self.stop.value)
             self.clock.save(now=True)
 
     @property
@@ -111,6 +112,7 @@ class Phases:
             observe=self.observe,
             total=self.total,
         )
+        self.optuna_study.set_user_attr(attributes.STOPPED, None)
         self.stop = driver.run(slots)
         self.failure = driver.failure
         if self.stop is Stop.TIME:

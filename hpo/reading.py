@@ -38,7 +38,8 @@ class StudySummary:
 
     name: str
     state: str
-    """`running`, `finished` or `interrupted`."""
+    """`running`, `interrupted`, or `finished`: its last run ended by itself, with a result where
+    that was its time limit."""
     finished: int
     total: int
     best: float | None
@@ -146,7 +147,12 @@ def _detach(study: optuna.Study) -> optuna.Study:
 def _summary_of(study: optuna.Study, database: Database, runs: Path) -> StudySummary:
     record = _record_of(study, database, runs)
     finished = sum(trial.is_finished for trial in record.trials)
-    is_done = finished >= record.total or bool(study.user_attrs.get(attributes.EXHAUSTED))
+    is_done = (
+        finished >= record.total
+        or bool(study.user_attrs.get(attributes.EXHAUSTED))
+        or record.stopped == "idle"
+        or record.is_out_of_time
+    )
     state = "running" if record.is_owned else "finished" if is_done else "interrupted"
     best = record.best
     return StudySummary(
@@ -196,6 +202,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         optuna_study=study,
         lock=stored_lock(own.get(attributes.PROTOCOL)),
         warm_start=tuple(own.get(attributes.WARM_START, ())),
+        stopped=own.get(attributes.STOPPED) or "",
     )
     if standings is None:
         return record

@@ -154,6 +154,8 @@ class StudyRecord:
     """The locked protocol; `None` before the data have been looked at."""
     warm_start: tuple[str, ...] = ()
     """Names of the studies that were a prior for its trials."""
+    stopped: str = ""
+    """Why its last run ended, as `hpo.driver.Stop`; empty where it was killed or none has ended."""
 
     @property
     def best(self) -> TrialRecord | None:
@@ -166,6 +168,11 @@ class StudyRecord:
             if best_value is None or self.metric.is_better(trial.value, best_value):
                 best, best_value = trial, trial.value
         return best
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the last run came to its time limit, with its result there."""
+        return self.stopped == "time" and bool(self.readings) and not self.is_owned
 
     @property
     def start(self) -> TrialRecord | None:

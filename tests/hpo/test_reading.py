@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 from toy_bench import HALVING, MakeStudy, toy_slots
+from toy_runs import run_study
 
 from core.task import Grid
 from hpo.cleaning import clean
@@ -14,6 +15,7 @@ from hpo.events import Event, TrialEvaluated, TrialStarted
 from hpo.launch import launch
 from hpo.lock import StudyOwnedError
 from hpo.options import RunOptions
+from hpo.output import standing
 from hpo.reading import UnknownStudyError, list_studies, read_study
 from hpo.records import StudyRecord
 from hpo.storage import StorageError
@@ -94,6 +96,41 @@ def test_trials_of_a_study_nobody_owns_are_interrupted(
     assert not record.is_owned
     assert [trial.state for trial in record.trials] == ["complete", "interrupted"]
     assert [one.state for one in list_studies(None, runs)] == ["interrupted"]
+
+
+def test_a_study_that_ended_by_itself_is_finished_whatever_waits(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs, stages = tmp_path / "runs", tmp_path / "runs" / ".cache" / "stages"
+    promote = make_study(overrides={"scheduler.name": "promote"})
+    _run(promote, runs)
+    (summary,) = list_studies(None, runs)
+    assert (summary.state, summary.total) == ("finished", 7)
+    assert summary.finished < 7
+    stages.mkdir()
+    assert clean(None, "toy", runs) == (1, 0)
+    assert not stages.exists()
+
+    def fall(event: Event) -> None:
+        if isinstance(event, TrialStarted):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _run(promote, runs, fall, trials=9)
+    assert [one.state for one in list_studies(None, runs)] == ["interrupted"]
+    _run(promote, runs, trials=9)
+    assert [one.state for one in list_studies(None, runs)] == ["finished"]
+
+
+def test_at_its_time_limit_a_study_with_a_result_is_finished(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    ended, in_vain = tmp_path / "ended", tmp_path / "in_vain"
+    run_study(make_study(overrides={"protocol.step_s": 0.02}), ended, trials=200, time_limit_s=4)
+    assert [one.state for one in list_studies(None, ended)] == ["finished"]
+    assert standing(read_study(None, "toy", ended)).plain.endswith(", ended by its time limit")
+    run_study(make_study(overrides={"protocol.step_s": 0.3}), in_vain, time_limit_s=1)
+    assert [one.state for one in list_studies(None, in_vain)] == ["interrupted"]
 
 
 def test_studies_of_one_database_are_listed(make_study: MakeStudy, tmp_path: Path) -> None:
