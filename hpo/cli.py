@@ -113,6 +113,8 @@ def _plan(arguments: argparse.Namespace, out: Printer) -> int:
         jobs=jobs,
         trials=arguments.trials,
         time_limit_s=arguments.time_limit,
+        elapsed_s=experience.elapsed_s,
+        finished=experience.finished,
     )
     out.show(*plan_page(plan))
     return DONE

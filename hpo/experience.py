@@ -34,6 +34,10 @@ class Experience:
     model: CostModel
     basis: tuple[str, ...]
     """For people, one source each."""
+    elapsed_s: float = 0.0
+    """Wall-clock seconds that earlier runs of the study have spent."""
+    finished: int = 0
+    """Trials that they have finished."""
 
 
 def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> Experience:
@@ -58,7 +62,10 @@ def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> E
             if device == "cuda"
             else f"a measurement of this machine, {flops_per_s / 1e9:.0f} GFLOP/s"
         )
-    return Experience(model, tuple(basis))
+    if own is None:
+        return Experience(model, tuple(basis))
+    finished = sum(trial.is_finished for trial in own.trials)
+    return Experience(model, tuple(basis), own.elapsed_s, finished)
 
 
 def measure_flops_per_s() -> float:
@@ -77,7 +84,9 @@ def _records(
     study: Study, storage: str | None, runs_dir: Path
 ) -> tuple[StudyRecord | None, list[StudyRecord]]:
     """The study's own record, if its trials are still of the same kind, and the others'."""
-    summaries = [one for one in list_studies(storage, runs_dir) if one.finished]
+    summaries = [
+        one for one in list_studies(storage, runs_dir) if one.finished or one.name == study.name
+    ]
     own: StudyRecord | None = None
     others: list[StudyRecord] = []
     for summary in sorted(summaries, key=lambda one: (-one.finished, one.name)):
@@ -91,7 +100,7 @@ def _records(
             continue
         if summary.name == study.name and _is_alike(record, study):
             own = record
-        else:
+        elif summary.finished:
             others.append(record)
     return own, others
 

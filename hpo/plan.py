@@ -53,8 +53,12 @@ class Plan:
     """`None`: the study's own number of trials."""
     asked: int
     """Finished trials that the study is to have."""
+    finished: int
+    """Trials that earlier runs of the study have finished."""
+    elapsed_s: float
+    """Wall-clock seconds that earlier runs have spent; a limit includes them."""
     trials: int
-    """That the time allows, or those asked for."""
+    """Beyond the finished ones: that the time left allows, or those left of what is asked for."""
     cached: int
     """Of these, trials that share the stage A of an earlier one."""
     search_s: float
@@ -81,9 +85,14 @@ def make_plan(
     jobs: int = 1,
     trials: int | None = None,
     time_limit_s: float | None = None,
+    elapsed_s: float = 0.0,
+    finished: int = 0,
 ) -> Plan:
     """Foretells `trials` finished trials, the study's own number by default, or how many
-    `time_limit_s` of wall-clock buy on `jobs` slots after finals and test set."""
+    `time_limit_s` of wall-clock buy on `jobs` slots after finals and test set.
+
+    Of both, earlier runs have used up `elapsed_s` seconds and `finished` trials.
+    """
     points = [_Point(study, model, point) for point in _draws(study, _DRAWS)]
     ends = [_Point(study, model, point) for point in end_points(study.space)]
     ranked = sorted([*points, *ends], key=lambda point: point.whole.seconds)
@@ -100,16 +109,22 @@ def make_plan(
         finals_s = min(finals_s, FINALS_SHARE * time_limit_s)
     asked = trials or study.trials
     if time_limit_s is None:
-        bought, cached, spent_s = _walk(study, model, jobs=jobs, trials=asked)
+        left = max(asked - finished, 0)
+        bought, cached, spent_s = _walk(study, model, jobs=jobs, after=finished, trials=left)
     else:
-        search_s = max(time_limit_s - finals_s - test_s, 0.0)
-        bought, cached, spent_s = _walk(study, model, jobs=jobs, search_s=search_s)
+        left_s = max(time_limit_s - elapsed_s, 0.0)
+        test_s = min(test_s, left_s)
+        finals_s = min(finals_s, left_s - test_s)
+        search_s = left_s - finals_s - test_s
+        bought, cached, spent_s = _walk(study, model, jobs=jobs, after=finished, search_s=search_s)
     return Plan(
         study=study.name,
         examples=tuple(point.example(name) for name, point in chosen.items()),
         jobs=jobs,
         limit_s=time_limit_s,
         asked=asked,
+        finished=finished,
+        elapsed_s=elapsed_s,
         trials=bought,
         cached=cached,
         search_s=spent_s,
@@ -153,20 +168,25 @@ def _walk(
     model: CostModel,
     *,
     jobs: int,
+    after: int,
     trials: int | None = None,
     search_s: float = math.inf,
 ) -> tuple[int, int, float]:
     """(trials, those of them with a cached stage A, wall-clock seconds) of a search at random that
-    makes so many `trials`, or as many as fit."""
+    makes so many `trials`, or as many as fit, `after` so many that were made before."""
     slots = [0.0] * jobs
     seen: set[str] = set()
     cached = done = 0
     shared = study.scheduler.trials_per_structure
-    for number, point in enumerate(_with_groups(study, min(trials or _WALKED, _WALKED), shared)):
+    number = after + min(_WALKED if trials is None else trials, _WALKED)
+    for place, point in enumerate(_with_groups(study, number, shared)):
         groups = _groups_at(study, point)
         structure = canonical_json(groups[study.spec.structure_group])
+        if place < after:
+            seen.add(structure)
+            continue
         is_cached = structure in seen and len(study.grid.stages) > 1
-        seconds = model.predict(groups, cached=is_cached, cold=number < jobs).seconds
+        seconds = model.predict(groups, cached=is_cached, cold=done < jobs).seconds
         slot = min(range(jobs), key=slots.__getitem__)
         if slots[slot] + seconds > search_s:
             break
@@ -230,14 +250,21 @@ def _budget_lines(plan: Plan) -> Iterator[str]:
     how = f"{number} on {slots}"
     if plan.cached:
         how += f", {plan.cached} with a cached stage A"
+    if plan.elapsed_s:
+        done = count(plan.finished, "trial")
+        yield f"Earlier runs have finished {done} and spent {duration(plan.elapsed_s)}."
     if plan.limit_s is None:
         yield f"{visible(plan.study)}: {how}, take about {duration(plan.search_s)}."
     else:
+        budget = duration(plan.limit_s)
+        if plan.elapsed_s:
+            left_s = max(plan.limit_s - plan.elapsed_s, 0.0)
+            budget = f"what is left of {budget}, {duration(left_s)},"
         yield (
-            f"{visible(plan.study)}: {duration(plan.limit_s)} buys {how}; about "
+            f"{visible(plan.study)}: {budget} buys {how}; about "
             f"{duration(plan.search_s)} of search."
         )
-        if plan.trials > plan.asked:
+        if plan.finished + plan.trials > plan.asked:
             yield f"The study asks for {count(plan.asked, 'trial')}; --trials N asks for more."
     yield "Trials that are stopped early make room for more."
     tops, seeds = plan.finals

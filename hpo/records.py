@@ -115,7 +115,7 @@ class FinalsRecord:
     entrants: tuple[Entrant, ...]
     """Those with at least one repeat, in the order of the search's ranking."""
     selected: int
-    """Trial of the finalist with the best mean among those repeated most often."""
+    """Trial of the finalist that does best on the seeds that it shares with the others."""
     top: int
     """Finalists asked for."""
     seeds: int
@@ -155,7 +155,7 @@ class StudyRecord:
     warm_start: tuple[str, ...] = ()
     """Names of the studies that were a prior for its trials."""
     stopped: str = ""
-    """Why its last run ended, as `hpo.driver.Stop`; empty where it was killed or none has ended."""
+    """Why its last run ended, as `hpo.driver.Stop`; empty where none ended or it was killed."""
 
     @property
     def best(self) -> TrialRecord | None:

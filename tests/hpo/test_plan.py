@@ -58,6 +58,16 @@ def test_a_limit_buys_what_fits_and_more_buys_more(study: Study) -> None:
     assert bought[0].trials < bought[1].trials < bought[2].trials
 
 
+def test_what_earlier_runs_used_up_buys_nothing(study: Study) -> None:
+    whole = plan(study, time_limit_s=7_200.0)
+    rest = plan(study, time_limit_s=7_200.0, elapsed_s=6_000.0, finished=30)
+    assert rest.trials < whole.trials / 3
+    assert rest.total_s <= 1_200.0
+    assert plan(study, time_limit_s=600.0, elapsed_s=601.0, finished=3).total_s == 0.0
+    assert plan(study, finished=30).trials == 10
+    assert plan(study, finished=41).trials == 0
+
+
 def test_a_limit_of_years_is_answered_at_once(study: Study) -> None:
     found = plan(study, time_limit_s=1e9)
     assert found.trials > 100_000
@@ -144,6 +154,23 @@ def test_the_command_prints_a_plan_and_runs_nothing(
         assert part in said
     assert "These figures rest on" in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_subtracts_what_the_study_has_had(
+    make_study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs, study = tmp_path / "runs", make_study(overrides={"protocol.step_s": 0.03})
+    assert run_study(study, runs, trials=3).record.elapsed_s > 1
+    monkeypatch.setattr("hpo.declarations.load_study", lambda *_, **__: study)
+    words = ["plan", "toy", "--runs-dir", str(runs)]
+    assert cli.main(words) == 0
+    assert "toy: 4 trials on 1 slot" in (said := capsys.readouterr().out)
+    assert "Earlier runs have finished 3 trials and spent " in said
+    assert cli.main([*words, "--time-limit", "1s"]) == 0
+    assert " buys 0 trials on 1 slot" in capsys.readouterr().out
 
 
 def test_a_study_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
