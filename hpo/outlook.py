@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from core.settings import RunConfig
 from hpo.clock import Deadline, StudyClock
@@ -17,6 +19,43 @@ FINALS_SHARE = 0.25
 """Of the limit, at most, for repeats of finalists: they tell how sure the best is, not which."""
 _TEST_SHARE = 0.25
 """Of the limit, at most, for the test set: before anything was seen a forecast may be far off."""
+
+
+class FinalsReserve(NamedTuple):
+    """What is kept for the finals."""
+
+    seconds: float
+    """Of wall-clock."""
+    repeats: int
+    """That end within it."""
+
+
+def finals_seconds(
+    repeat_s: float,
+    reading_s: float,
+    *,
+    entrants: int,
+    seeds: int,
+    slots: int,
+    limit_s: float | None,
+    left_s: float = math.inf,
+    others_s: float = 0.0,
+) -> FinalsReserve:
+    """What the finals take: rounds of as many repeats as there are slots, each with its reading.
+
+    Under a limit of `limit_s` seconds, of which `left_s` are left for the finals, only whole
+    rounds are kept within their share, as nothing fits into a part of one; then `others_s`, for
+    what is done beside the repeats, as far as the share has room.
+    """
+    share_s = math.inf if limit_s is None else min(FINALS_SHARE * limit_s, max(left_s, 0.0))
+    asked, round_s = entrants * seeds, repeat_s + reading_s
+    rounds = -(-asked // slots)
+    if rounds * round_s > share_s:
+        rounds = int(share_s // round_s)
+    seconds = rounds * round_s
+    return FinalsReserve(
+        seconds + min(others_s, max(share_s - seconds, 0.0)), min(asked, rounds * slots)
+    )
 
 
 class Outlook:
@@ -80,17 +119,26 @@ class Outlook:
 
     def _finals_s(self) -> float:
         """Seconds for the finals; none so long as no trial is complete, which comes before."""
-        assert self._limit_s is not None
-        finals = self._study.finals
-        total = 0.0
-        for rank, number in enumerate(self._roster.ranking()[: finals.top]):
-            groups = self._forecast.groups_of(number)
-            reading = self._forecast.of_test(groups).seconds
-            repeat = self._forecast.of_repeats(number).seconds + reading
-            # The best one's own run is what the test set's share is for.
-            total += finals.seeds * repeat + (reading if rank else 0.0)
-        comparing = COMPARING_S * finals.seeds * (finals.top - 1)
-        return min(total / self._slots + comparing, FINALS_SHARE * self._limit_s)
+        finals, start = self._study.finals, self._study.start
+        finalists = self._roster.ranking()[: finals.top]
+        if not finalists:
+            return 0.0
+        groups = [self._forecast.groups_of(number) for number in finalists]
+        reading_s = fmean(self._forecast.of_test(one).seconds for one in groups)
+        points = [self._roster.realised(number) for number in finalists]
+        is_apart = start is not None and not any(start.items() <= one.items() for one in points)
+        entrants = len(finalists) + is_apart
+        # The best one's own run is what the test set's share is for.
+        own_s = -(-(len(finalists) - 1) // self._slots) * reading_s
+        return finals_seconds(
+            fmean(self._forecast.of_repeats(number).seconds for number in finalists),
+            reading_s,
+            entrants=entrants,
+            seeds=finals.seeds,
+            slots=self._slots,
+            limit_s=self._limit_s,
+            others_s=own_s + COMPARING_S * finals.seeds * (entrants - 1),
+        ).seconds
 
     def _start(self) -> dict[str, dict[str, Any]]:
         """The start configuration's groups."""

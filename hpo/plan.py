@@ -17,7 +17,8 @@ from hpo.costs import CostModel, Prediction
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.declarations.files import label
-from hpo.outlook import FINALS_SHARE
+from hpo.finals.repeats import COMPARING_S
+from hpo.outlook import finals_seconds
 from hpo.output import short_parameters, visible
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Plan:
     """Wall-clock seconds of these trials."""
     finals: tuple[int, int]
     """Finalists, and fresh seeds for each."""
+    repeats: int
+    """Of these, the start configuration's included, that a run keeps time for."""
+    repeats_asked: int
     finals_s: float
     """Repeats and their readings of the test set; as much as a run keeps for them."""
     test_s: float
@@ -102,20 +106,26 @@ def make_plan(
         chosen["start"] = _Point(study, model, study.start)
     tops, seeds = study.finals.top, study.finals.seeds
     test_s = model.predict_test(median.groups).seconds
-    # Fresh seeds mean a stage A of their own; every run of a finalist is read on the test set.
-    finals_s = _rounds(tops * seeds, jobs) * (median.whole.seconds + test_s)
-    finals_s += _rounds(tops - 1, jobs) * test_s
-    if time_limit_s is not None:
-        finals_s = min(finals_s, FINALS_SHARE * time_limit_s)
+    left_s = math.inf if time_limit_s is None else max(time_limit_s - elapsed_s, 0.0)
+    test_s = min(test_s, left_s)
+    # Fresh seeds mean a stage A of their own, and the start is likely to be no finalist.
+    entrants = tops + (study.start is not None)
+    finals = finals_seconds(
+        median.whole.seconds,
+        test_s,
+        entrants=entrants,
+        seeds=seeds,
+        slots=jobs,
+        limit_s=time_limit_s,
+        left_s=left_s - test_s,
+        others_s=_rounds(tops - 1, jobs) * test_s + COMPARING_S * seeds * (entrants - 1),
+    )
     asked = trials or study.trials
     if time_limit_s is None:
         left = max(asked - finished, 0)
         bought, cached, spent_s = _walk(study, model, jobs=jobs, after=finished, trials=left)
     else:
-        left_s = max(time_limit_s - elapsed_s, 0.0)
-        test_s = min(test_s, left_s)
-        finals_s = min(finals_s, left_s - test_s)
-        search_s = left_s - finals_s - test_s
+        search_s = max(left_s - finals.seconds - test_s, 0.0)
         bought, cached, spent_s = _walk(study, model, jobs=jobs, after=finished, search_s=search_s)
     return Plan(
         study=study.name,
@@ -129,7 +139,9 @@ def make_plan(
         cached=cached,
         search_s=spent_s,
         finals=(tops, seeds),
-        finals_s=finals_s,
+        repeats=finals.repeats,
+        repeats_asked=entrants * seeds,
+        finals_s=finals.seconds,
         test_s=test_s,
         basis=basis,
     )
@@ -270,5 +282,9 @@ def _budget_lines(plan: Plan) -> Iterator[str]:
     tops, seeds = plan.finals
     aside = f"{duration(plan.test_s)} for the test set"
     if seeds:
-        aside = f"{duration(plan.finals_s)} for the finals ({tops} x {seeds} trainings), {aside}"
+        who = count(tops, "finalist") + " and the start" * (plan.repeats_asked > tops * seeds)
+        part = f"{plan.repeats} of " if plan.repeats < plan.repeats_asked else ""
+        trainings = f"{part}{count(plan.repeats_asked, 'training')}"
+        finals = f"{duration(plan.finals_s)} for the finals"
+        aside = f"{finals} ({trainings}: {who} on {count(seeds, 'seed')}), {aside}"
     yield f"Set aside: about {aside}. In all about {duration(plan.total_s)}."

@@ -15,7 +15,8 @@ from hpo.costs import CostModel
 from hpo.declarations import Study, load_study
 from hpo.declarations.study import NO_FINALS, FinalsSettings, PlainSettings
 from hpo.experience import gather, measure_flops_per_s
-from hpo.plan import Plan, make_plan
+from hpo.finals.repeats import COMPARING_S
+from hpo.plan import Plan, make_plan, plan_page
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +82,23 @@ def test_a_limit_too_short_for_a_trial_buys_none(study: Study) -> None:
 def test_finals_are_set_aside_with_fresh_stage_as(study: Study) -> None:
     with_finals = replace(study, finals=FinalsSettings(top=3, seeds=2))
     without = replace(study, finals=NO_FINALS)
-    less, more = plan(with_finals, time_limit_s=20_000.0), plan(without, time_limit_s=20_000.0)
+    less, more = plan(with_finals, time_limit_s=30_000.0), plan(without, time_limit_s=30_000.0)
     median = next(example for example in less.examples if example.name == "median")
     assert less.finals == (3, 2)
-    assert less.finals_s == pytest.approx(6 * median.whole.seconds + 8 * less.test_s)
+    # The start configuration is repeated too, and all are compared with the best.
+    assert (less.repeats, less.repeats_asked) == (8, 8)
+    whole_s, comparing_s = median.whole.seconds, COMPARING_S * 2 * 3
+    assert less.finals_s == pytest.approx(8 * whole_s + 10 * less.test_s + comparing_s)
     assert less.test_s == pytest.approx(more.test_s)
     assert more.finals_s == 0
     short = plan(with_finals, time_limit_s=60.0)
-    assert short.finals_s == pytest.approx(15.0), "a quarter at most"
+    assert short.repeats == 0
+    assert short.finals_s <= 15.0, "a quarter at most"
+    some = plan(with_finals, time_limit_s=4 * 3.5 * (whole_s + less.test_s))
+    assert some.repeats == 3
+    assert some.finals_s < 3.5 * (whole_s + less.test_s)
+    said = plan_page(some)[-2]
+    assert "(3 of 8 trainings: 3 finalists and the start on 2 seeds)" in str(said)
     assert less.trials < more.trials
 
 
