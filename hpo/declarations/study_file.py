@@ -43,6 +43,7 @@ from hpo.declarations.study import (
     SchedulerSettings,
     StorageSettings,
     Study,
+    ThawSettings,
 )
 
 
@@ -119,6 +120,7 @@ def load_study(
     )
     protocol = read_model(loader.spec.protocol, file.protocol, where=origin.of, at=("protocol",))
     space = loader.read_space(file.search_space, protocol, beside=is_path(name_or_path))
+    sampler = loader.read_sampler(file.sampler, space)
     study = Study(
         name=study_name,
         description=file.description,
@@ -129,9 +131,9 @@ def load_study(
         seed=file.seed,
         protocol=protocol,
         data=loader.read_data(file.data),
-        sampler=loader.read_sampler(file.sampler, space),
+        sampler=sampler,
         pruner=loader.read_pruner(file.pruner),
-        scheduler=loader.read_scheduler(file.scheduler),
+        scheduler=loader.read_scheduler(file.scheduler, sampler),
         storage=file.storage,
         finals=file.finals,
         enqueue=loader.read_points(file.enqueue, space, protocol),
@@ -222,10 +224,23 @@ class _Loader:
             table = {**table, "around": read_model(asked, inner, where=self._origin.of, at=at)}
         return read_model(model, table, where=self._origin.of, at=("pruner",))
 
-    def read_scheduler(self, table: dict[str, Any]) -> SchedulerSettings:
+    def read_scheduler(self, table: dict[str, Any], sampler: SamplerSettings) -> SchedulerSettings:
         """The scheduler's settings."""
         model = SCHEDULERS[self._chosen(("scheduler",), table, list(SCHEDULERS))]
-        return read_model(model, table, where=self._origin.of, at=("scheduler",))
+        scheduler = read_model(model, table, where=self._origin.of, at=("scheduler",))
+        # The cap of `thaw` says nothing of what the sampler proposes.
+        groups = scheduler.trials_per_structure > 1 and not isinstance(scheduler, ThawSettings)
+        if groups and isinstance(sampler, BruteForceSettings):
+            at = ("scheduler", "trials_per_structure")
+            raise DeclarationError(
+                "sampler brute_force takes every point once, whatever its structure",
+                key=key_of(at),
+                where=self._origin.of(at),
+                got=scheduler.trials_per_structure,
+                allowed="1",
+                way_out="Leave it out, or take another sampler.",
+            )
+        return scheduler
 
     def _chosen(self, at: tuple[str, ...], table: dict[str, Any], names: list[str]) -> str:
         name = table.get("name", DEFAULT_NAMES[at[0]])

@@ -27,6 +27,8 @@ _KNOWN = 2
 """Complete trials before anything is compared."""
 _PRIOR_TRIALS = 3.0
 """What the assumption on the two spreads weighs, in pairs of trials of one structure."""
+_TRIES = 200
+"""Points drawn at random to find a structure that more trials may have."""
 _PRICED = 16
 """Points drawn at random to price a new structure."""
 
@@ -44,7 +46,8 @@ class GroupedScheduler:
         trials_per_structure: int,
         seed: int,
     ) -> None:
-        """`trials_per_structure`: at most so many trials may share a structure."""
+        """`trials_per_structure`: at most so many trials may share a structure, unless none is
+        found that may have more."""
         self._inner = inner
         self._points = points
         self._sign = 1.0 if direction == "maximize" else -1.0
@@ -64,7 +67,8 @@ class GroupedScheduler:
         return self._inner.judge(trial, evaluation, standing)
 
     def structure_for(self, standing: Standing) -> Mapping[str, Any]:
-        """The structure that the next trial is to have, in drawn values; empty for a new one."""
+        """The structure that the next trial is to have, in drawn values; empty leaves it to the
+        sampler."""
         groups: dict[str, list[float]] = defaultdict(list)
         counts: Counter[str] = Counter()
         structures: dict[str, Mapping[str, Any]] = {}
@@ -78,11 +82,11 @@ class GroupedScheduler:
             if trial.state == TrialState.COMPLETE and trial.value is not None:
                 groups[key].append(self._sign * trial.value)
         values = [value for group in groups.values() for value in group]
+        generator = np.random.default_rng(derive_seed(self._seed, "groups", len(standing.trials)))
         if len(values) < _KNOWN:
-            return {}
+            return self._new_structure(generator, counts)
         between, within = _spreads(list(groups.values()))
         overall, best = fmean(map(fmean, groups.values())), max(values)
-        generator = np.random.default_rng(derive_seed(self._seed, "groups", len(standing.trials)))
         gain = _improvement(overall - best, between + within)
         worth = {"": gain / self._price(generator, {}, standing)}
         for key, group in groups.items():
@@ -95,14 +99,27 @@ class GroupedScheduler:
             price = self._price(generator, structures[key], standing)
             worth[key] = _improvement(level - best, spread) / price
         chosen = max(worth, key=lambda key: worth[key])
-        return structures[chosen] if chosen else {}
+        return structures[chosen] if chosen else self._new_structure(generator, counts)
+
+    def _new_structure(
+        self, generator: np.random.Generator, counts: Mapping[str, int]
+    ) -> Mapping[str, Any]:
+        """One at random that more trials may have, where the sampler could take one that has all
+        it may have; else empty, which leaves it to the sampler."""
+        if max(counts.values(), default=0) < self._most:
+            return {}
+        for _ in range(_TRIES):
+            structure = self._structure_in(self._points.draw(generator))
+            if counts.get(canonical_json(structure), 0) < self._most:
+                return structure
+        return {}
 
     def _structure_of(self, trial: FrozenTrial) -> Mapping[str, Any] | None:
         """A trial's structure in drawn values; `None` before it is drawn."""
-        structure = {
-            name: trial.params[name] for name in sorted(self._points.structure & set(trial.params))
-        }
-        return structure or None
+        return self._structure_in(trial.params) or None
+
+    def _structure_in(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: drawn[name] for name in sorted(self._points.structure & set(drawn))}
 
     def _price(
         self, generator: np.random.Generator, fixed: Mapping[str, Any], standing: Standing
