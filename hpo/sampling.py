@@ -33,7 +33,6 @@ __all__ = [
     "displayed_name",
     "distributions",
     "drawn_values",
-    "is_conditional",
     "suggest",
 ]
 
@@ -132,8 +131,3 @@ def displayed_name(optuna_name: str) -> str:
     """
     group, field, *_ = (*optuna_name.split("."), "")
     return f"{group}.{field}" if optuna_name.count(".") == 2 else optuna_name
-
-
-def is_conditional(space: SearchSpace) -> bool:
-    """Whether some trials draw parameters that others do not."""
-    return space.is_conditional

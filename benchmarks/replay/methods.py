@@ -10,10 +10,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from benchmarks.replay.world import FINAL_BLEU, Searcher, Signal
-from core.settings import derive_seed
 from core.task import Grid
 from hpo.declarations import PrunerSettings, SamplerSettings
 from hpo.declarations.study import (
+    GpSettings,
     HyperbandSettings,
     MedianSettings,
     NoPrunerSettings,
@@ -82,15 +82,6 @@ def _final_bleu(trial: FrozenTrial) -> float | None:
     return trial.user_attrs.get(FINAL_BLEU)
 
 
-def _gp(arena: Arena) -> Searcher:
-    def sampler_of(number: int) -> BaseSampler:
-        from optuna.samplers import GPSampler
-
-        return GPSampler(seed=derive_seed(arena.seed, "sampler", number))
-
-    return Searcher(PlainScheduler(), sampler_of, build_pruner(NoPrunerSettings(), arena.grid))
-
-
 def _syne_tune(name: str) -> MakeSearcher:
     def make(arena: Arena) -> Searcher:
         from benchmarks.replay.syne import SyneTuneScheduler
@@ -115,7 +106,7 @@ METHODS: dict[str, MakeSearcher] = {
     ),
     "promote": _promote,
     "thaw": _thaw,
-    "gp": _gp,
+    "gp": _plain(GpSettings()),
     "syne-asha": _syne_tune("ASHA"),
     "syne-bohb": _syne_tune("BOHB"),
 }

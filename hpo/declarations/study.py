@@ -23,7 +23,7 @@ class TpeSettings(Settings):
     n_ei_candidates: int = Field(default=24, ge=1, le=10_000)
     """Candidates among which each proposal is the best."""
     multivariate: bool = True
-    """Model the parameters together rather than one by one."""
+    """Model the parameters together rather than one by one, as Optuna 5 does unless told."""
 
 
 class RandomSettings(Settings):
@@ -208,7 +208,8 @@ SCHEDULERS: dict[str, type[SchedulerSettings]] = {
     "thaw": ThawSettings,
 }
 DEFAULT_NAMES = {"sampler": "tpe", "pruner": "median", "scheduler": "optuna"}
-"""What a study has that does not say: Optuna's own defaults."""
+"""What a study has that does not say. `create_study` has the same sampler and pruner, but this
+median is over current values, not over the best so far."""
 
 
 class StorageSettings(Settings):

@@ -8,7 +8,10 @@ import pytest
 from made_tables import config, write_table
 
 from benchmarks.replay.__main__ import main
-from benchmarks.replay.methods import METHODS
+from benchmarks.replay.methods import METHODS, Arena
+from benchmarks.replay.tables import load_tables
+from hpo.declarations.study import SAMPLERS
+from hpo.samplers import build_sampler
 
 HEADER = (
     "corpus,method,signal,workers,seed,budget,total_cost,incumbent,regret,"
@@ -66,6 +69,14 @@ def test_the_rows(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [line.split()[:2] for line in printed[1:]] == [
         [corpus, method] for corpus in ("one", "two", "all") for method in ("random", "tpe")
     ]
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_the_samplers_are_those_of_a_study(name: str, folder: Path) -> None:
+    table = load_tables(folder)[0]
+    found = METHODS[name](Arena(table.grid, table, seed=1)).sampler(2)
+    settings = SAMPLERS[name]()
+    assert type(found) is type(build_sampler(settings, seed=1, number=2, conditional=False))
 
 
 @pytest.mark.parametrize("method", METHODS)

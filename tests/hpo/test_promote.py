@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -17,10 +17,22 @@ from hpo.driver import Driver, Stop
 from hpo.events import Event, TrialEnded, TrialEvaluated, TrialStarted
 from hpo.schedulers import Propose, Standing, Thaw
 from hpo.schedulers.promote import PromoteScheduler
-from hpo.schedulers.steps import StepCosts
 
 GRID = Grid((("only", 24),), 3)
 UP, DOWN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+
+
+class _StepCosts:
+    """A second a step, whatever the configuration."""
+
+    def __init__(self, steps: Sequence[int]) -> None:
+        self._steps = steps
+
+    def of_new(self, drawn: Mapping[str, Any], until: int) -> float:
+        return float(until)
+
+    def to_go(self, number: int, until: int) -> float:
+        return float(max(0, until - self._steps[number]))
 
 
 def _scheduler(direction: StudyDirection = UP, grid: Grid = GRID) -> PromoteScheduler:
@@ -51,7 +63,7 @@ def _standing(
         finished=states.count("C"),
         total=total,
         can_propose=can_propose,
-        costs=StepCosts(steps.__getitem__),
+        costs=_StepCosts(steps),
         time_left_s=time_left_s,
     )
 

@@ -20,7 +20,6 @@ from hpo.sampling import (
     displayed_name,
     distributions,
     drawn_values,
-    is_conditional,
     suggest,
 )
 
@@ -254,5 +253,5 @@ def test_people_see_names_of_core(drawn: str, displayed: str) -> None:
 
 
 def test_a_space_is_conditional_if_one_parameter_is(study: Study) -> None:
-    assert is_conditional(study.space)
-    assert not is_conditional(load_study("league").space)
+    assert study.space.is_conditional
+    assert not load_study("league").space.is_conditional
