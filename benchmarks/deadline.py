@@ -1,10 +1,10 @@
 """Whole runs under a time limit: does each end in time, with a score, and without idling?
 
     python -m benchmarks.deadline [--limits 60,120,300] [--runs 14,4,2] [--jobs 2] [--out CSV]
-        [--study quickstart] [--scheduler optuna]
+        [--study quickstart] [--schedulers optuna,thaw]
 
-Each run is `python -m hpo run` in a process of its own, on the built-in corpus, with finals. Kept
-to its limit means: ended, report written, at most 2 percent or 2 s late. Useful are the seconds of
+Each run is `python -m hpo run` in a process of its own, on the built-in corpus, with finals; the
+schedulers take turns. Kept to its limit means: ended, report written, at most 2 percent or 2 s late. Useful are the seconds of
 training and evaluation of trials that came to an end and of repeats of finalists, as a share of
 slots x wall-clock; start-up, test set, waiting, report and trials cut off are the rest.
 """
@@ -25,6 +25,7 @@ from pathlib import Path
 
 _USEFUL = ("pretrain_s", "finetune_s", "evaluate_s")
 _GOAL = 0.85
+_FINALS = ("finals.top=2", "finals.seeds=2")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Row:
 
     limit_s: int
     seed: int
+    scheduler: str
     wall_s: float
     is_in_time: bool
     final: float | None
@@ -59,7 +61,7 @@ def main() -> None:
                 table.writerow(asdict(row).values())
                 file.flush()
                 print(
-                    f"{limit:4} s, seed {seed}: {row.wall_s:6.1f} s"
+                    f"{limit:4} s, seed {seed}, {row.scheduler}: {row.wall_s:6.1f} s"
                     f"{'' if row.is_in_time else ' LATE'}, final {row.final}, "
                     f"useful {row.useful:.1%}, {row.trials} trials, {row.repeats} repeats",
                     flush=True,
@@ -76,7 +78,9 @@ def measure(arguments: argparse.Namespace, limit: int, seed: int) -> Row:
         command += ["--data", "pocket", "--runs-dir", folder, "--seed", str(seed)]
         command += ["--time-limit", f"{limit}s", "--trials", "1000"]
         command += ["--jobs", str(arguments.jobs)]
-        for change in (f"scheduler.name={arguments.scheduler}", *arguments.set):
+        schedulers = arguments.schedulers.split(",")
+        scheduler = schedulers[(seed - 1) % len(schedulers)]
+        for change in (f"scheduler.name={scheduler}", *_FINALS, *arguments.set):
             command += ["--set", change]
         began = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -93,6 +97,7 @@ def measure(arguments: argparse.Namespace, limit: int, seed: int) -> Row:
         return Row(
             limit_s=limit,
             seed=seed,
+            scheduler=scheduler,
             wall_s=round(wall_s, 2),
             is_in_time=wall_s <= limit + max(2.0, 0.02 * limit),
             final=float(final[1]) if final else None,
@@ -125,8 +130,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--runs", default="14,4,2", help="how many of each limit")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--study", default="quickstart")
-    parser.add_argument("--scheduler", default="optuna")
-    parser.add_argument("--set", action="append", default=["finals.top=2", "finals.seeds=2"])
+    parser.add_argument("--schedulers", default="optuna,thaw")
+    parser.add_argument("--set", action="append", default=[], help="as of `hpo run`")
     parser.add_argument("--out", type=Path, default=Path("deadline.csv"))
     return parser.parse_args()
 
