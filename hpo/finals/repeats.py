@@ -83,6 +83,8 @@ class Finals:
         self._earlier = read_standings(folder.finals)
         self._standings = self._begin(self._earlier)
         self._jobs = self._queue()
+        self._closed_from: int | None = None
+        """The first seed on which no finalist is begun any more, since one had no time for it."""
         self._postponed = 0
         """Repeats for which there was no time, refused or paused."""
         self._changed = threading.RLock()
@@ -216,7 +218,8 @@ class Finals:
 
     def _is_overdue(self) -> bool:
         """Whether repeats run that should have left."""
-        return self._running > 0 and self._is_over()
+        with self._changed:
+            return self._running > 0 and self._is_over()
 
     def _work_in(self, index: int, slot: Slot) -> None:
         try:
@@ -232,10 +235,26 @@ class Finals:
                 job = self._jobs.pop(0)
                 if not self._is_wanted(job):
                     continue
-                if self._may_start(self.config(job.trial, job.seed, self._facts)):
-                    return job
+                if self._is_comparable(job):
+                    if self._may_start(self.config(job.trial, job.seed, self._facts)):
+                        return job
+                    if job.trial != self._standings.start:
+                        self._closed_from = job.seed
                 self._postponed += 1
             return None
+
+    def _is_comparable(self, job: _Job) -> bool:
+        """Whether a repeat would stand beside others on its seed.
+
+        Where there is no time for one finalist the smaller ones get none either: they would be
+        told more precisely for being small. The start goes on where a finalist has been.
+        """
+        if self._closed_from is None or job.seed < self._closed_from:
+            return True
+        if job.trial != self._standings.start:
+            return False
+        values = self._standings.values(self._metric)
+        return any(job.seed in values[trial] for trial in self._standings.finalists)
 
     def _carry_out(self, job: _Job, index: int, slot: Slot) -> None:
         """Runs a repeat to its end; a breakdown is given another attempt, in a fresh process."""
@@ -248,8 +267,9 @@ class Finals:
                 total = self._study.grid.total_steps
                 self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total))
             work = Work(job.trial, attempt, config, place)
-            try:
+            with self._changed:
                 self._running += 1
+            try:
                 outcome = slot.run(work, partial(self._answer, job))
             except WorkerError as fault:
                 if self._is_stopping:
@@ -261,7 +281,8 @@ class Finals:
                 self._end(job, ending_of_fault(fault), None, begun)
                 return
             finally:
-                self._running -= 1
+                with self._changed:
+                    self._running -= 1
             if outcome.state is OutcomeState.PAUSED:
                 self._leave(job, outcome.value, begun)
             else:

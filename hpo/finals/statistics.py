@@ -71,31 +71,26 @@ def is_behind(one: Values, leader: Values, metric: Metric) -> bool:
 def select(values: Mapping[int, Values], metric: Metric) -> int | None:
     """The trial to select by the repeats of the finalists, given by trial in ranking order.
 
-    The best mean over the seeds that all have that are still in the race; who has one repeat where
-    others have two or more is not compared, nor who is clearly behind. The earlier among equals.
-    `None` without any repeat.
+    Two are compared by their means over the seeds that both have, however many more either has.
+    In the order of the ranking each challenges the best so far, and takes its place if it is
+    better: who beats all others is selected, the earlier among equals. Without a common seed, who
+    has more repeats is ahead, since a single one may be luck; then who has the better mean. `None`
+    without any repeat.
     """
-    most = max((len(one) for one in values.values()), default=0)
-    alive = {trial: one for trial, one in values.items() if one and len(one) >= min(2, most)}
-    while alive:
-        leader = _best_of(alive, metric)
-        fallen = [trial for trial, one in alive.items() if is_behind(one, alive[leader], metric)]
-        if not fallen:
-            return leader
-        for trial in fallen:
-            del alive[trial]
-    return None
+    selected: int | None = None
+    for trial, one in values.items():
+        if one and (selected is None or _is_better(one, values[selected], metric)):
+            selected = trial
+    return selected
 
 
-def _best_of(values: Mapping[int, Values], metric: Metric) -> int:
-    common = set.intersection(*(set(one) for one in values.values()))
-    sign = -1.0 if metric.direction == "maximize" else 1.0
-
-    def rank(trial: int) -> float:
-        one = values[trial]
-        return sign * fmean(one[seed] for seed in sorted(common or one))
-
-    return min(values, key=rank)  # the first among equals
+def _is_better(one: Values, other: Values, metric: Metric) -> bool:
+    ahead = lead(one, other, metric)
+    if ahead:
+        return fmean(ahead) > 0
+    if len(one) != len(other):
+        return len(one) > len(other)
+    return metric.is_better(fmean(one.values()), fmean(other.values()))
 
 
 def ties(one: Values, selected: Values, metric: Metric, p_value: float | None) -> bool:

@@ -394,6 +394,31 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
     assert later.is_done
 
 
+def test_where_the_leader_has_no_time_nobody_else_is_repeated_on_that_seed(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study, runs = make_study(overrides={"finals.top": 2, "finals.seeds": 3}, rest=START), tmp_path
+    ranked = sorted(run_study(study, runs).record.trials, key=lambda one: -(one.value or 0))
+    leader, second = ranked[0], ranked[1]
+    assert 0 not in (leader.number, second.number)
+    for path in (runs / "toy").glob("finals/**/*.json"):
+        path.unlink()
+    asked: list[int] = []
+
+    def may_start(config: RunConfig) -> bool:
+        width = config.groups["model"]["width"]
+        asked.append(width)
+        return width != leader.parameters["model.width"] or asked.count(width) == 1
+
+    watch, found = Watcher(), read_study(None, "toy", runs).optuna_study
+    folder = StudyFolder(runs, "toy")
+    finals = Finals(study, found, folder, observe=watch, may_start=may_start)
+    assert finals.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
+    # The start, which comes last, has the seed that both finalists have.
+    assert jobs(watch) == [(leader.number, 1), (second.number, 1), (0, 1)]
+    assert finals.standings.selected(study.spec.metric) == leader.number
+
+
 def test_when_time_is_over_what_runs_is_paused(make_study: MakeStudy, tmp_path: Path) -> None:
     study, runs = make_study(overrides=FINALS), tmp_path / "runs"
     whole = run_study(study, runs).record.finals

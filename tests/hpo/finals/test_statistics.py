@@ -72,8 +72,15 @@ def test_clearly_behind_needs_two_seeds_and_a_steady_difference() -> None:
         ({7: {}, 3: {}}, None),
         ({7: by_seed(30), 3: by_seed(31)}, 3),
         ({7: by_seed(30), 3: by_seed(30)}, 7),
-        # One lucky repeat is not compared with two.
-        ({7: by_seed(30, 31), 3: by_seed(35)}, 7),
+        # Nobody is ahead for having more repeats: the seeds that both have decide.
+        ({7: by_seed(30, 31), 3: by_seed(35)}, 3),
+        ({7: {1: 34.0}, 9: {1: 30.0, 2: 30.2}}, 7),
+        ({7: {1: 34.0, 3: 33.0}, 9: {1: 30.0, 2: 36.0, 3: 30.0}}, 7),
+        # A single lucky repeat does not beat three on other seeds.
+        ({7: by_seed(30, 31, 30), 3: {4: 35}}, 7),
+        ({3: {4: 35}, 7: by_seed(30, 31, 30)}, 7),
+        # As many on other seeds: the means, for want of better.
+        ({7: {2: 0.0}, 3: {1: 30.0}}, 3),
         # Means over the seeds that both have: seed 3 is a hard one.
         ({7: by_seed(30, 31, 20), 3: by_seed(29, 31)}, 7),
         # A broken worker's repeat is missing: the mean over seeds 1 and 3.
@@ -100,9 +107,16 @@ def test_somebody_is_selected_wherever_somebody_was_repeated(
 ) -> None:
     chosen = select(values, BLEU)
     assert (chosen is None) is not any(values.values())
-    if chosen is not None:
-        most = max(map(len, values.values()))
-        assert len(values[chosen]) >= min(2, most)
+    assert chosen is None or values[chosen]
+
+
+@given(st.dictionaries(st.integers(0, 9), st.lists(scores, max_size=3), min_size=1, max_size=4))
+def test_who_beats_all_others_on_common_seeds_is_selected(values: dict[int, list[float]]) -> None:
+    held = {trial: by_seed(*one) for trial, one in values.items() if one}
+    for trial, one in held.items():
+        others = [lead(one, other, BLEU) for number, other in held.items() if number != trial]
+        if all(math.fsum(ahead) > 1e-6 for ahead in others):
+            assert select(held, BLEU) == trial
 
 
 def test_it_takes_both_kinds_of_luck_to_be_ruled_out() -> None:
