@@ -63,6 +63,7 @@ class Opening:
             (trial, seed): validation for trial, seed, validation in stored["left"]
         }
         self._scored = [TestScore(**one) for one in stored["scored"]]
+        self._known: int = stored.get("known", 0)
 
     @classmethod
     def begin(
@@ -86,6 +87,7 @@ class Opening:
             "signature": signature,
             "left": [list(run) for run in runs],
             "scored": [asdict(one) for one in known],
+            "known": len(known),
         }
         opening = cls(folder, stored)
         opening._write()
@@ -110,7 +112,7 @@ class Opening:
                 way_out="Delete it and run again; some runs may then be read a second time.",
             ) from None
         entered = opening._is_entered
-        if entered or not opening._scored:
+        if entered or not opening.has_read:
             path.unlink()
             return None
         return opening
@@ -121,9 +123,9 @@ class Opening:
         return tuple(self._left)
 
     @property
-    def has_scores(self) -> bool:
-        """Whether there is anything to enter."""
-        return bool(self._scored)
+    def has_read(self) -> bool:
+        """Whether a run was scored, beside those whose scores were known."""
+        return len(self._scored) > self._known
 
     def enter(self, run: Run, scores: Scores) -> None:
         """Keeps the score of a run, and its texts."""
@@ -176,6 +178,7 @@ class Opening:
             "signature": self._signature,
             "left": [[*run, validation] for run, validation in self._left.items()],
             "scored": [asdict(one) for one in self._scored],
+            "known": self._known,
         }
         replace_json(self._folder / _UNDER_WAY, stored)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.settings import RunConfig
-from core.task import Metric
+from core.task import Metric, Scores
 from hpo.disk import WEIGHTS, remove
 from hpo.events import Note, Observe
 from hpo.finals.standings import Standings
@@ -129,13 +129,13 @@ class TestSetReader:
         *,
         may_read: Callable[[RunConfig], bool] = lambda config: True,
     ) -> None:
-        """`may_read` is asked before each run but the first, which is scored in any case."""
+        """Until a run has its score the next is read in any case; then `may_read` is asked."""
         self._opening = opening
         self._folder = folder
         self._config_of = config_of
         self._observe = observe
         self._may_read = may_read
-        self._has_begun = False
+        self._being_read = 0
         self._waiting: list[Run] = []
         self._changed = threading.RLock()
         self._slots: Sequence[Slot] = ()
@@ -190,36 +190,47 @@ class TestSetReader:
     def _next_run(self) -> Run | None:
         with self._changed:
             while self._waiting and not (self._interrupts or self._error or self.failure):
-                run = self._waiting.pop(0)
-                if not self._has_begun or self._may_read(self._config_of(run)):
-                    self._has_begun = True
-                    return run
+                run = self._waiting[0]
+                needed = not self._opening.has_read and not self._being_read
+                if needed or self._may_read(self._config_of(run)):
+                    self._being_read += 1
+                    return self._waiting.pop(0)
+                if not self._opening.has_read:
+                    return None  # it is needed if what is being read cannot be scored
+                self._waiting.pop(0)
                 self._observe(Note(f"test set: {name_of(run)} is left out: no time is left"))
                 self._opening.leave_out(run)
             return None
 
     def _score(self, run: Run, slot: Slot) -> None:
-        config, place = self._config_of(run), folder_of(run, self._folder)
         try:
-            try:
-                scores = slot.score_test(config, place)
-            except WorkerError as fault:
-                if self._interrupts:
-                    return
-                with self._changed:
-                    self._observe(Note(f"test set: {fault.reason}; trying it again"))
-                scores = slot.score_test(config, place)
+            scores = self._scores_of(run, slot)
         except WorkerError as fault:
             self._give_up(run, fault)
-            return
-        with self._changed:
-            self._opening.enter(run, scores)
+        else:
+            with self._changed:
+                self._opening.enter(run, scores)
+        finally:
+            with self._changed:
+                self._being_read -= 1
+
+    def _scores_of(self, run: Run, slot: Slot) -> Scores:
+        """The scores of a run, tried twice."""
+        config, place = self._config_of(run), folder_of(run, self._folder)
+        try:
+            return slot.score_test(config, place)
+        except WorkerError as fault:
+            with self._changed:
+                if self._interrupts:
+                    raise
+                self._observe(Note(f"test set: {fault.reason}; trying it again"))
+            return slot.score_test(config, place)
 
     def _give_up(self, run: Run, fault: WorkerError) -> None:
         with self._changed:
             if self._interrupts:
                 return
-            if self._opening.left == (run,) and not self._opening.has_scores:
+            if self._opening.left == (run,) and not self._opening.has_read:
                 self.failure = f"the test set could not be read: {fault.reason}"
                 return
             self._observe(Note(f"test set: {name_of(run)} is left out: {fault.reason}"))

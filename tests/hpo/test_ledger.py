@@ -72,6 +72,14 @@ def test_killed_after_the_entry_it_is_not_entered_twice(tmp_path: Path) -> None:
 def test_an_opening_that_has_read_nothing_is_begun_afresh(tmp_path: Path) -> None:
     begin(tmp_path)
     assert Opening.under_way(tmp_path) is None
+    # The floor of a repeat that diverged is known before anything is read.
+    begin(tmp_path, known=[TestScore(3, 1, 0.0, 0.0)])
+    assert Opening.under_way(tmp_path) is None
+    read(begin(tmp_path, known=[TestScore(3, 1, 0.0, 0.0)]), 31.5)
+    for _ in range(2):
+        opening = Opening.under_way(tmp_path)
+        assert opening is not None
+        opening.leave_out(opening.left[0])
 
 
 def test_a_run_that_cannot_be_scored_is_left_out(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""How the runs of one opening are scored: what fails, what has no time, what is killed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_bench import ToySlot
+
+from core.settings import RunConfig
+from core.task import Scores
+from hpo.events import Note
+from hpo.finals.test_set import TestSetReader, folder_of
+from hpo.folders import StudyFolder
+from hpo.ledger import Opening, Run
+from hpo.slots import WorkerError
+
+RUNS: list[Run] = [(3, None), (3, 1), (3, 2), (5, None)]
+CONFIG: Any = None
+"""Fake slots look at the folder alone."""
+
+
+class Scoring(ToySlot):
+    """A slot whose readings are in a test's hands."""
+
+    def __init__(self, score: Callable[[str], float]) -> None:
+        super().__init__(Path())
+        self.score = score
+        self.killed = threading.Event()
+
+    def score_test(self, config: RunConfig, folder: Path) -> Scores:
+        return Scores(self.score(f"{folder.parent.name}/{folder.name}"), {}, "sig")
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+class Bench:
+    """An opening for `RUNS`, whose weights are there."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = StudyFolder(path, "toy")
+        for run in RUNS:
+            (folder_of(run, self.folder) / "weights").mkdir(parents=True)
+        self.opening = Opening.begin(
+            self.folder.path, 3, "dd", [(trial, seed, 1.0) for trial, seed in RUNS]
+        )
+        self.notes: list[str] = []
+
+    def reader(self, **given: Any) -> TestSetReader:
+        def observe(event: object) -> None:
+            assert isinstance(event, Note)
+            self.notes.append(event.text)
+
+        return TestSetReader(self.opening, self.folder, lambda run: CONFIG, observe, **given)
+
+
+def fail(_: str) -> float:
+    raise WorkerError("too dark", "error")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_without_time_one_run_is_read_even_if_the_first_cannot_be_scored(bench: Bench) -> None:
+    def score(place: str) -> float:
+        return fail(place) if place == "trials/0003" else 7.0
+
+    reader = bench.reader(may_read=lambda config: False)
+    reading = reader.read([Scoring(score)])
+    assert reading is not None
+    assert [(run.trial, run.seed, run.value) for run in reading.runs] == [(3, 1, 7.0)]
+    assert bench.notes[1:] == [
+        "test set: trial 3 is left out: too dark",
+        "test set: trial 3 on fresh seed 2 is left out: no time is left",
+        "test set: trial 5 is left out: no time is left",
+    ]
+
+
+def test_another_slot_leaves_nothing_out_while_the_one_reading_may_still_fail(
+    bench: Bench,
+) -> None:
+    asked = threading.Event()
+
+    def may_read(config: RunConfig) -> bool:
+        asked.set()
+        return False
+
+    def score(place: str) -> float:
+        assert asked.wait(10)
+        return fail(place) if place == "trials/0003" else 7.0
+
+    reading = bench.reader(may_read=may_read).read([Scoring(score), Scoring(score)])
+    assert reading is not None
+    assert [(run.trial, run.seed) for run in reading.runs] == [(3, 1)]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_where_no_run_can_be_scored_that_is_the_failure(slots: int, bench: Bench) -> None:
+    reader = bench.reader(may_read=lambda config: False)
+    assert reader.read([Scoring(fail) for _ in range(slots)]) is None
+    assert reader.failure == "the test set could not be read: too dark"
