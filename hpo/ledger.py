@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from core.atomic import replace_json, replace_text
 from core.errors import UserError
 from core.task import Scores
+from hpo.attributes import OPENINGS
 from hpo.records import SCHEMA_VERSION, TestReading, TestScore
 
 _FILE = "ledger.json"
@@ -45,6 +48,22 @@ def read_ledger(folder: Path) -> tuple[TestReading, ...]:
         ) from None
 
 
+def unlisted(
+    found: optuna.Study, readings: Sequence[TestReading], under_way: Opening | None = None
+) -> int:
+    """How many openings the study remembers that are neither in its ledger nor `under_way`."""
+    listed = {one.when for one in readings} | ({under_way.begun} if under_way else set())
+    return sum(one["when"] not in listed for one in found.user_attrs.get(OPENINGS, ()))
+
+
+def remember(found: optuna.Study, opening: Opening) -> None:
+    """Notes an opening in the database, once: a ledger that is deleted does not renew the seal."""
+    known = found.user_attrs.get(OPENINGS, [])
+    if all(one["when"] != opening.begun for one in known):
+        entry = {"when": opening.begun, "selected": opening.selected}
+        found.set_user_attr(OPENINGS, [*known, entry])
+
+
 class Opening:
     """One opening of the test set, which reads all of its runs and then is one entry.
 
@@ -55,8 +74,9 @@ class Opening:
 
     def __init__(self, folder: Path, stored: dict[str, Any]) -> None:
         self._folder = folder
-        self._begun: str = stored["begun"]
-        self._selected: int = stored["selected"]
+        self.begun: str = stored["begun"]
+        """UTC, ISO 8601; tells openings apart."""
+        self.selected: int = stored["selected"]
         self._data_digest: str = stored["data_digest"]
         self._signature: str = stored["signature"]
         self._left: dict[Run, float | None] = {
@@ -81,7 +101,7 @@ class Opening:
         `known` are scores that enter without reading, and `signature` is theirs.
         """
         stored = {
-            "begun": datetime.now(UTC).isoformat("T", "seconds"),
+            "begun": datetime.now(UTC).isoformat("T", "milliseconds"),
             "selected": selected,
             "data_digest": data_digest,
             "signature": signature,
@@ -162,8 +182,8 @@ class Opening:
 
     def _reading(self) -> TestReading:
         return TestReading(
-            when=self._begun,
-            selected=self._selected,
+            when=self.begun,
+            selected=self.selected,
             runs=tuple(self._scored),
             signature=self._signature,
             data_digest=self._data_digest,
@@ -172,8 +192,8 @@ class Opening:
     def _write(self) -> None:
         stored = {
             "schema_version": SCHEMA_VERSION,
-            "begun": self._begun,
-            "selected": self._selected,
+            "begun": self.begun,
+            "selected": self.selected,
             "data_digest": self._data_digest,
             "signature": self._signature,
             "left": [[*run, validation] for run, validation in self._left.items()],

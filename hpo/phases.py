@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import optuna
@@ -31,7 +31,7 @@ from hpo.finals.test_set import (
 )
 from hpo.folders import StudyFolder
 from hpo.forecast import Forecast
-from hpo.ledger import Opening, Run, read_ledger
+from hpo.ledger import Opening, Run, read_ledger, remember, unlisted
 from hpo.opening import settle_facts
 from hpo.options import RunOptions
 from hpo.outlook import Outlook
@@ -242,6 +242,8 @@ class Phases:
         selected = selected_of(standings, metric)
         earlier = read_ledger(self.folder.path)
         opening = Opening.under_way(self.folder.path)
+        if opening is None and not self.options.again and self._is_seal_broken(earlier):
+            return
         if earlier and opening is None and not self.options.again:
             self.reading = earlier[-1]
             self._tidy_repeats(self.reading)
@@ -268,6 +270,7 @@ class Phases:
             lambda run: self._config_of(run, facts),
             self.observe,
             may_read=self._outlook.may_read,
+            on_opened=partial(remember, self.optuna_study, opening),
         )
         self.reading = reader.read(slots)
         self.failure = reader.failure
@@ -276,6 +279,16 @@ class Phases:
         if self.reading is not None:
             self._compare_signature(self.reading)
             self._tidy_repeats(self.reading)
+
+    def _is_seal_broken(self, listed: Sequence[TestReading]) -> bool:
+        """Whether the ledger has lost all openings that there were; says how many it has lost."""
+        lost = unlisted(self.optuna_study, listed)
+        told = f"the ledger lacks {lost} of {lost + len(listed)} openings of the test set"
+        if lost and listed:
+            self.observe(Note(told))
+        elif lost:
+            self.failure = f"{told}, which is not read again without --again"
+        return bool(lost and not listed)
 
     def _tidy_repeats(self, reading: TestReading) -> None:
         assert self._finals is not None

@@ -20,7 +20,7 @@ from core.task import Grid, Metric
 from hpo import attributes, trials
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
-from hpo.ledger import read_ledger
+from hpo.ledger import read_ledger, unlisted
 from hpo.lock import is_held
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
@@ -182,6 +182,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     grid = own[attributes.GRID]
     order = list(declaration["search_space"]["parameters"])
     standings = read_standings(folder.finals)
+    readings = read_ledger(folder.path)
     record = StudyRecord(
         name=study.study_name,
         task=spec.name,
@@ -194,7 +195,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
             _trial_of(trial, folder, order, is_owned=is_owned)
             for trial in study.get_trials(deepcopy=False)
         ),
-        readings=read_ledger(folder.path),
+        readings=readings,
         elapsed_s=own.get(attributes.ELAPSED_S, 0.0),
         total=own[attributes.TOTAL],
         is_owned=is_owned,
@@ -203,6 +204,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         lock=stored_lock(own.get(attributes.PROTOCOL)),
         warm_start=tuple(own.get(attributes.WARM_START, ())),
         stopped=own.get(attributes.STOPPED) or "",
+        unlisted=unlisted(study, readings),
     )
     if standings is None:
         return record

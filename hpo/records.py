@@ -156,6 +156,14 @@ class StudyRecord:
     """Names of the studies that were a prior for its trials."""
     stopped: str = ""
     """Why its last run ended, as `hpo.driver.Stop`; empty where none ended or it was killed."""
+    unlisted: int = 0
+    """Openings of the test set that the study remembers and its ledger does not: one under way,
+    or of a ledger that was deleted."""
+
+    @property
+    def openings(self) -> int:
+        """How often the test set was opened."""
+        return len(self.readings) + self.unlisted
 
     @property
     def best(self) -> TrialRecord | None:

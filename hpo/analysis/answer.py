@@ -121,16 +121,24 @@ def readings_table(record: StudyRecord) -> pd.DataFrame:
 
 def reading_sentences(record: StudyRecord) -> list[str]:
     """How much the test readings are worth."""
-    if not record.readings:
+    if not record.openings:
         return [
-            "The test set has not been read. A study that ends reads it once, for its best trial."
+            "The test set has not been read. A study that ends opens it once, for its best trial, "
+            "or for all runs of its finalists."
         ]
     said = []
-    if len(record.readings) > 1:
+    if record.openings > 1:
         said.append(
-            f"The test set was read {len(record.readings)} times: whoever chooses among readings "
+            f"The test set was read {record.openings} times: whoever chooses among readings "
             "chooses on the test set."
         )
+    if record.unlisted:
+        said.append(
+            f"The ledger has {len(record.readings)} of {record.openings} openings: the rest is "
+            "under way, or was deleted."
+        )
+    if not record.readings:
+        return said
     last, leader = record.readings[-1], leader_of(record)
     if leader is not None and last.selected != leader:
         said.append(
@@ -142,7 +150,7 @@ def reading_sentences(record: StudyRecord) -> list[str]:
             f"The best of {len(last.runs)} runs on the test set flatters itself; the mean over "
             "fresh seeds of what validation selected does not."
         )
-    elif complete > 1 and len(record.readings) == 1:
+    elif complete > 1 and record.openings == 1:
         said.append(
             f"The validation score was the best of {complete} and can flatter the winner; the "
             "test score cannot, because nothing was chosen by it."

@@ -234,7 +234,7 @@ def _entry_of(record: StudyRecord) -> Entry:
         scores=scores,
         final=final,
         bias=bias,
-        openings=len(record.readings),
+        openings=record.openings,
         finished=sum(trial.is_finished for trial in record.trials),
         complete=sum(trial.state == "complete" for trial in record.trials),
         total=record.total,

@@ -128,13 +128,20 @@ class TestSetReader:
         observe: Observe,
         *,
         may_read: Callable[[RunConfig], bool] = lambda config: True,
+        on_opened: Callable[[], None] = lambda: None,
     ) -> None:
-        """Until a run has its score the next is read in any case; then `may_read` is asked."""
+        """Until a run has its score the next is read in any case; then `may_read` is asked.
+
+        `on_opened` is called as soon as there is a score, again when an earlier run's opening goes
+        on.
+        """
         self._opening = opening
         self._folder = folder
         self._config_of = config_of
         self._observe = observe
         self._may_read = may_read
+        self._on_opened = on_opened
+        self._is_opened = False
         self._being_read = 0
         self._waiting: list[Run] = []
         self._changed = threading.RLock()
@@ -150,6 +157,7 @@ class TestSetReader:
         A run that cannot be scored twice over is left out, unless nothing else could be.
         """
         self._slots = slots
+        self._tell_opened()
         for run in self._opening.left:
             # Of an opening that was cut short, when more trials were run since.
             if not (folder_of(run, self._folder) / WEIGHTS).is_dir():
@@ -210,9 +218,15 @@ class TestSetReader:
         else:
             with self._changed:
                 self._opening.enter(run, scores)
+                self._tell_opened()
         finally:
             with self._changed:
                 self._being_read -= 1
+
+    def _tell_opened(self) -> None:
+        if self._opening.has_read and not self._is_opened:
+            self._is_opened = True
+            self._on_opened()
 
     def _scores_of(self, run: Run, slot: Slot) -> Scores:
         """The scores of a run, tried twice."""

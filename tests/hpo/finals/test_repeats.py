@@ -16,6 +16,7 @@ from toy_runs import Watcher, run_study
 
 from core.settings import RunConfig
 from core.task import Evaluation, Facts, OnEvent, Outcome, Scores
+from hpo.analysis.answer import reading_sentences
 from hpo.events import RepeatEnded, RepeatProgressed, RepeatStarted, StudyStarted, TrialStarted
 from hpo.finals.repeats import Finals
 from hpo.folders import StudyFolder
@@ -355,6 +356,52 @@ def test_a_later_opening_is_asked_for_and_takes_old_scores_where_weights_are_gon
     third = run_study(study, runs, trials=6, again=True)
     assert third.reading is not None
     assert set(third.reading.runs) == set(again.reading.runs)
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_a_deleted_ledger_does_not_renew_the_seal(
+    more: int, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs, study = tmp_path / "runs", make_study()
+    first = run_study(study, runs)
+    assert first.record.openings == 1
+    (runs / "toy" / "ledger.json").unlink()
+    for _ in range(2):
+        refused = run_study(study, runs, trials=2 + more)
+        assert refused.reading is None
+        assert refused.failure == (
+            "the ledger lacks 1 of 1 openings of the test set, which is not read again without "
+            "--again"
+        )
+        assert (refused.record.openings, refused.record.readings) == (1, ())
+    again = run_study(study, runs, trials=2 + more, again=True)
+    assert again.failure is None
+    assert again.record.readings == (again.reading,)
+    assert again.record.openings == 2
+    assert any("read 2 times" in said for said in reading_sentences(again.record))
+    watch = Watcher()
+    assert run_study(study, runs, watch, trials=2 + more).reading == again.reading
+    assert watch.notes() == ["the ledger lacks 1 of 2 openings of the test set"]
+
+
+def test_a_deleted_record_of_an_opening_under_way_does_not_renew_the_seal(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study, runs = make_study(overrides=FINALS), tmp_path / "runs"
+
+    class Dying(ToySlot):
+        scored = 0
+
+        def score_test(self, config: RunConfig, folder: Path) -> Scores:
+            self.scored += 1
+            if self.scored == 2:
+                raise ZeroDivisionError
+            return super().score_test(config, folder)
+
+    with pytest.raises(ZeroDivisionError):
+        run_study(study, runs, make_slots=lambda _, cache: [Dying(cache)])
+    (runs / "toy" / "opening.json").unlink()
+    assert "not read again without --again" in (run_study(study, runs).failure or "")
 
 
 @pytest.mark.parametrize("slots", [2, 3])
