@@ -83,6 +83,7 @@ class Opening:
             (trial, seed): validation for trial, seed, validation in stored["left"]
         }
         self._scored = [TestScore(**one) for one in stored["scored"]]
+        self._fresh: int | None = stored.get("fresh")
         self._known: int = stored.get("known", 0)
 
     @classmethod
@@ -95,10 +96,12 @@ class Opening:
         *,
         known: Sequence[TestScore] = (),
         signature: str = "",
+        fresh: int | None = None,
     ) -> Opening:
         """A new opening, for `runs` as (trial, seed, validation score) in the order to read them.
 
         `known` are scores that enter without reading, and `signature` is theirs.
+        `fresh`: see `TestReading`.
         """
         stored = {
             "begun": datetime.now(UTC).isoformat("T", "milliseconds"),
@@ -108,6 +111,7 @@ class Opening:
             "left": [list(run) for run in runs],
             "scored": [asdict(one) for one in known],
             "known": len(known),
+            "fresh": fresh,
         }
         opening = cls(folder, stored)
         opening._write()
@@ -187,6 +191,7 @@ class Opening:
             runs=tuple(self._scored),
             signature=self._signature,
             data_digest=self._data_digest,
+            fresh=self._fresh,
         )
 
     def _write(self) -> None:
@@ -199,6 +204,7 @@ class Opening:
             "left": [[*run, validation] for run, validation in self._left.items()],
             "scored": [asdict(one) for one in self._scored],
             "known": self._known,
+            "fresh": self._fresh,
         }
         replace_json(self._folder / _UNDER_WAY, stored)
 

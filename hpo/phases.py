@@ -277,8 +277,19 @@ class Phases:
         if reader.is_interrupted:
             self.stop = Stop.INTERRUPTED
         if self.reading is not None:
+            self._tell_why_there_is_no_mean(self.reading)
             self._compare_signature(self.reading)
             self._tidy_repeats(self.reading)
+
+    def _tell_why_there_is_no_mean(self, reading: TestReading) -> None:
+        if reading.fresh is not None and reading.fresh > 1 and reading.unread:
+            name = self.study.spec.final_line.replace("FINAL_", "CLEAN_", 1)
+            self.observe(
+                Note(
+                    f"no {name}: {reading.unread} of the {reading.fresh} repeats of trial "
+                    f"{reading.selected} were not read on the test set"
+                )
+            )
 
     def _is_seal_broken(self, listed: Sequence[TestReading]) -> bool:
         """Whether the ledger has lost all openings that there were; says how many it has lost."""

@@ -81,6 +81,15 @@ class TestReading:
     """In the order in which they were scored; at least one."""
     signature: str
     data_digest: str
+    fresh: int | None = None
+    """Repeats of the selected configuration that counted; `None` where an old ledger does not
+    tell. With fewer in `runs`, their mean would depend on which were left out."""
+
+    @property
+    def unread(self) -> int:
+        """How many repeats of the selected configuration counted and were not read."""
+        read = sum(one.trial == self.selected and one.seed is not None for one in self.runs)
+        return 0 if self.fresh is None else max(0, self.fresh - read)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Headline:
     final: TestScore
     """The best single run: the league's number, and chosen by the test set."""
     clean: Interval | None
-    """Fresh seeds of the configuration selected on validation; `None` below two of them."""
+    """Fresh seeds of the configuration selected on validation; `None` below two of them, and
+    where not all that counted were read."""
     bias: float | None
     """By how much `final` looks better than `clean`, both as they are shown."""
     signature: str
@@ -44,7 +45,7 @@ def headline(reading: TestReading, metric: Metric) -> Headline:
     fresh = [
         run.value for run in reading.runs if run.trial == reading.selected and run.seed is not None
     ]
-    if len(fresh) < 2:
+    if len(fresh) < 2 or reading.unread:
         return Headline(best, None, None, reading.signature)
     clean = interval(fresh)
     ahead = round(best.value, _DECIMALS) - round(clean.mean, _DECIMALS)

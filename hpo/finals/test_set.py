@@ -37,10 +37,11 @@ class Candidate:
 def candidates(
     standings: Standings, values: dict[int, float], folder: StudyFolder, metric: Metric
 ) -> list[Candidate]:
-    """All runs of the finalists, the selected configuration's best one first.
+    """All runs of the finalists, in the order in which to read them.
 
-    `values` are the validation scores of the search, by trial. What comes first is read in any
-    case; behind it the selected configuration's other runs, then the other finalists'.
+    `values` are the validation scores of the search, by trial. First the selected configuration's
+    run of the search, then its repeats by seed: what time cuts off has nothing to do with how good
+    it is. Then the other finalists' runs, the best first.
     """
     selected = selected_of(standings, metric)
     found = [
@@ -59,13 +60,9 @@ def candidates(
     sign = -1.0 if metric.direction == "maximize" else 1.0
 
     def rank(one: Candidate) -> tuple[bool, bool, float, int, int]:
-        return (
-            one.is_broken,
-            one.trial != selected,
-            sign * one.validation,
-            one.trial,
-            one.seed or 0,
-        )
+        is_other = one.trial != selected
+        score = sign * one.validation if is_other else 0.0
+        return (one.is_broken, is_other, score, one.trial, one.seed or 0)
 
     return sorted(found, key=rank)
 
@@ -112,7 +109,10 @@ def begin_opening(
             signature = before[1]
     if not left:
         return None
-    return Opening.begin(folder, selected, data_digest, left, known=known, signature=signature)
+    fresh = sum(run.trial == selected and run.seed is not None for run in runs)
+    return Opening.begin(
+        folder, selected, data_digest, left, known=known, signature=signature, fresh=fresh
+    )
 
 
 class TestSetReader:

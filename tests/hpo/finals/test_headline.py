@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from core.task import Metric
@@ -51,6 +53,14 @@ def test_below_two_fresh_seeds_there_is_one_line(
     assert headline(opening(*runs), BLEU).lines("FINAL_TEST_BLEU") == [
         "FINAL_TEST_BLEU = 34.56 (sig)"
     ]
+
+
+def test_a_mean_over_some_of_the_repeats_is_not_told() -> None:
+    reading = opening((3, None, 34.5), (3, 1, 34.0), (3, 2, 34.3), (7, 3, 30.0))
+    told = headline(dataclasses.replace(reading, fresh=3), BLEU)
+    assert (told.clean, told.bias) == (None, None)
+    assert told.lines("FINAL_TEST_BLEU") == ["FINAL_TEST_BLEU = 34.50 (sig)"]
+    assert headline(dataclasses.replace(reading, fresh=2), BLEU).clean is not None
 
 
 def test_a_subtraction_of_equals_is_plain_zero() -> None:

@@ -112,9 +112,11 @@ def test_one_opening_reads_all_runs_of_the_finalists(
     ]
     assert len(read) == len(set(read))
     assert set(read) == set(repeated) | {(one.trial, None) for one in finals.entrants[:2]}
-    # First the selected configuration's best run, whatever may still go wrong.
-    own = [run for run in reading.runs if run.trial == reading.selected]
-    assert reading.runs[0].validation == max(run.validation or 0 for run in own)
+    # First the selected configuration's runs: that of the search, then by seed.
+    own = [run.seed for run in reading.runs if run.trial == reading.selected]
+    assert own == [None, 1, 2]
+    assert [run.trial for run in reading.runs[:3]] == [reading.selected] * 3
+    assert (reading.fresh, reading.unread) == (2, 0)
     by_seed = {(run.trial, run.seed): run.validation for run in reading.runs}
     for one in finals.entrants[:2]:
         for seed, value in zip(one.seeds, one.values, strict=True):
@@ -336,6 +338,9 @@ def test_a_run_that_cannot_be_scored_is_left_out(make_study: MakeStudy, tmp_path
     assert result.reading is not None
     assert [run.seed for run in result.reading.runs if run.seed] == [1]
     assert any("fresh seed 2 is left out: too dark" in note for note in watch.notes())
+    told = "no CLEAN_TEST_SCORE: 1 of the 2 repeats of trial"
+    assert any(note.startswith(told) for note in watch.notes())
+    assert result.record.readings[0].unread == 1
 
 
 def test_a_later_opening_is_asked_for_and_takes_old_scores_where_weights_are_gone(
