@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -19,7 +20,7 @@ from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.disk import check_room, estimate_bytes
 from hpo.driver import Driver, Stop
-from hpo.events import Note, Observe, StudyStarted
+from hpo.events import Event, Note, Observe, StudyStarted
 from hpo.experience import gather
 from hpo.finals.repeats import Finals, realised_of
 from hpo.finals.test_set import (
@@ -194,7 +195,7 @@ class Phases:
             self.study,
             self.optuna_study,
             self.folder,
-            observe=self.observe,
+            observe=self._observe_and_save,
             may_start=self._may_repeat,
             is_over=self._is_finals_over,
         )
@@ -202,10 +203,17 @@ class Phases:
             return
         if self.stop is None:
             self._tell_that_it_goes_on(len(slots))
-        if not self._finals.run(slots, self._facts):
-            self.stop = Stop.INTERRUPTED
-        elif self.stop is None:
-            self.stop = Stop.FINISHED
+        try:
+            if not self._finals.run(slots, self._facts):
+                self.stop = Stop.INTERRUPTED
+            elif self.stop is None:
+                self.stop = Stop.FINISHED
+        finally:
+            self.clock.save(now=True)
+
+    def _observe_and_save(self, event: Event) -> None:
+        self.observe(event)
+        self.clock.save()
 
     # Not the outlook's own: finals that are done must not have it made, data and all.
 
@@ -270,9 +278,14 @@ class Phases:
             lambda run: self._config_of(run, facts),
             self.observe,
             may_read=self._outlook.may_read,
+            is_over=lambda: not self._outlook.has_time(0.0),
             on_opened=partial(remember, self.optuna_study, opening),
+            learn_reading=self._learn_reading,
         )
-        self.reading = reader.read(slots)
+        try:
+            self.reading = reader.read(slots)
+        finally:
+            self.clock.save(now=True)
         self.failure = reader.failure
         if reader.is_interrupted:
             self.stop = Stop.INTERRUPTED
@@ -280,6 +293,9 @@ class Phases:
             self._tell_why_there_is_no_mean(self.reading)
             self._compare_signature(self.reading)
             self._tidy_repeats(self.reading)
+
+    def _learn_reading(self, groups: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
+        self.clock.save()
 
     def _tell_why_there_is_no_mean(self, reading: TestReading) -> None:
         if reading.fresh is not None and reading.fresh > 1 and reading.unread:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.settings import RunConfig
 from core.task import Metric, Scores
@@ -16,9 +18,11 @@ from hpo.folders import StudyFolder
 from hpo.interrupts import listening
 from hpo.ledger import Opening, Run
 from hpo.records import TestReading, TestScore
-from hpo.slots import Slot, WorkerError, WorkerMistakeError, serve
+from hpo.slots import Slot, WorkerError, WorkerMistakeError, enforcing, serve
 
 ConfigOf = Callable[[Run], RunConfig]
+LearnReading = Callable[[Mapping[str, Mapping[str, Any]], float], None]
+"""(a configuration's groups, seconds that its reading took)."""
 
 
 @dataclass(frozen=True)
@@ -128,19 +132,24 @@ class TestSetReader:
         observe: Observe,
         *,
         may_read: Callable[[RunConfig], bool] = lambda config: True,
+        is_over: Callable[[], bool] = lambda: False,
         on_opened: Callable[[], None] = lambda: None,
+        learn_reading: LearnReading = lambda groups, seconds: None,
     ) -> None:
-        """Until a run has its score the next is read in any case; then `may_read` is asked.
+        """Until a run has its score the next is read in any case; then `may_read` is asked,
+        and once time `is_over` what is being read is killed and left out.
 
         `on_opened` is called as soon as there is a score, again when an earlier run's opening goes
-        on.
+        on; `learn_reading` with the groups and the seconds of each reading.
         """
         self._opening = opening
         self._folder = folder
         self._config_of = config_of
         self._observe = observe
         self._may_read = may_read
+        self._is_over = is_over
         self._on_opened = on_opened
+        self._learn_reading = learn_reading
         self._is_opened = False
         self._being_read = 0
         self._waiting: list[Run] = []
@@ -164,7 +173,7 @@ class TestSetReader:
                 self._observe(Note(f"test set: {name_of(run)} is left out: its weights are gone"))
                 self._opening.leave_out(run)
         self._waiting = list(self._opening.left)
-        with listening(self.interrupt):
+        with listening(self.interrupt), enforcing(self._is_overdue, slots):
             serve(slots, self._work_in)
         if self._error is not None:
             raise self._error
@@ -210,6 +219,15 @@ class TestSetReader:
                 self._opening.leave_out(run)
             return None
 
+    def _is_overdue(self) -> bool:
+        """Whether runs are being read that time has run out for."""
+        with self._changed:
+            return self._being_read > 0 and self._is_late
+
+    @property
+    def _is_late(self) -> bool:
+        return self._opening.has_read and self._is_over()
+
     def _score(self, run: Run, slot: Slot) -> None:
         try:
             scores = self._scores_of(run, slot)
@@ -230,15 +248,21 @@ class TestSetReader:
 
     def _scores_of(self, run: Run, slot: Slot) -> Scores:
         """The scores of a run, tried twice."""
-        config, place = self._config_of(run), folder_of(run, self._folder)
         try:
-            return slot.score_test(config, place)
+            return self._timed(run, slot)
         except WorkerError as fault:
             with self._changed:
-                if self._interrupts:
+                if self._interrupts or self._is_late:
                     raise
                 self._observe(Note(f"test set: {fault.reason}; trying it again"))
-            return slot.score_test(config, place)
+            return self._timed(run, slot)
+
+    def _timed(self, run: Run, slot: Slot) -> Scores:
+        config, begun = self._config_of(run), time.monotonic()
+        scores = slot.score_test(config, folder_of(run, self._folder))
+        with self._changed:
+            self._learn_reading(config.groups, time.monotonic() - begun)
+        return scores
 
     def _give_up(self, run: Run, fault: WorkerError) -> None:
         with self._changed:
@@ -247,7 +271,8 @@ class TestSetReader:
             if self._opening.left == (run,) and not self._opening.has_read:
                 self.failure = f"the test set could not be read: {fault.reason}"
                 return
-            self._observe(Note(f"test set: {name_of(run)} is left out: {fault.reason}"))
+            reason = "no time is left" if self._is_late else fault.reason
+            self._observe(Note(f"test set: {name_of(run)} is left out: {reason}"))
             self._opening.leave_out(run)
 
 

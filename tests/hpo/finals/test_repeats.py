@@ -16,6 +16,7 @@ from toy_runs import Watcher, run_study
 
 from core.settings import RunConfig
 from core.task import Evaluation, Facts, OnEvent, Outcome, Scores
+from hpo import clock
 from hpo.analysis.answer import reading_sentences
 from hpo.events import RepeatEnded, RepeatProgressed, RepeatStarted, StudyStarted, TrialStarted
 from hpo.finals.repeats import Finals
@@ -407,6 +408,31 @@ def test_a_deleted_record_of_an_opening_under_way_does_not_renew_the_seal(
         run_study(study, runs, make_slots=lambda _, cache: [Dying(cache)])
     (runs / "toy" / "opening.json").unlink()
     assert "not read again without --again" in (run_study(study, runs).failure or "")
+
+
+def test_the_time_is_stored_while_finals_and_readings_go_on(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_SAVE_EVERY_S", 0.0)
+    runs, stored = tmp_path / "runs", []
+
+    def look(*_: object) -> bool:
+        stored.append(read_study(None, "toy", runs).elapsed_s)
+        return False
+
+    class Looking(ToySlot):
+        def score_test(self, config: RunConfig, folder: Path) -> Scores:
+            look()
+            return super().score_test(config, folder)
+
+    run_study(
+        make_study(overrides={"finals.top": 1, "finals.seeds": 2}),
+        runs,
+        Watcher(lambda event: isinstance(event, RepeatEnded) and look()),
+        make_slots=lambda _, cache: [Looking(cache)],
+    )
+    assert len(stored) == 5
+    assert stored == sorted(set(stored))
 
 
 @pytest.mark.parametrize("slots", [2, 3])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from toy_bench import ToySlot
 
 from core.settings import RunConfig
 from core.task import Scores
+from hpo import slots
 from hpo.events import Note
 from hpo.finals.test_set import TestSetReader, folder_of
 from hpo.folders import StudyFolder
@@ -19,7 +22,7 @@ from hpo.ledger import Opening, Run
 from hpo.slots import WorkerError
 
 RUNS: list[Run] = [(3, None), (3, 1), (3, 2), (5, None)]
-CONFIG: Any = None
+CONFIG: Any = SimpleNamespace(groups={"model": {"width": 3}})
 """Fake slots look at the folder alone."""
 
 
@@ -100,8 +103,51 @@ def test_another_slot_leaves_nothing_out_while_the_one_reading_may_still_fail(
     assert [(run.trial, run.seed) for run in reading.runs] == [(3, 1)]
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-def test_where_no_run_can_be_scored_that_is_the_failure(slots: int, bench: Bench) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_where_no_run_can_be_scored_that_is_the_failure(number: int, bench: Bench) -> None:
     reader = bench.reader(may_read=lambda config: False)
-    assert reader.read([Scoring(fail) for _ in range(slots)]) is None
+    assert reader.read([Scoring(fail) for _ in range(number)]) is None
     assert reader.failure == "the test set could not be read: too dark"
+
+
+def test_what_is_read_when_time_is_over_is_killed_and_left_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "GRACE_S", 0.2)
+    over = threading.Event()
+
+    def score(place: str) -> float:
+        if place == "trials/0003":
+            return 7.0
+        over.set()
+        assert slot.killed.wait(20)
+        raise WorkerError("its process ended", "died")
+
+    slot = Scoring(score)
+    reader = bench.reader(is_over=over.is_set, may_read=lambda config: not over.is_set())
+    reading = reader.read([slot])
+    assert reading is not None
+    assert [(run.trial, run.seed) for run in reading.runs] == [(3, None)]
+    assert bench.notes[0] == "test set: trial 3 on fresh seed 1 is left out: no time is left"
+    assert len(bench.notes) == 3
+
+
+def test_the_only_reading_is_not_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "GRACE_S", 0.2)
+    slot = Scoring(lambda place: time.sleep(1.0) or 7.0)
+    reader = bench.reader(is_over=lambda: True, may_read=lambda config: False)
+    assert reader.read([slot]) is not None
+    assert not slot.killed.is_set()
+
+
+def test_seconds_and_the_first_score_are_told(bench: Bench) -> None:
+    told: list[tuple[Any, float]] = []
+    opened: list[int] = []
+    reader = bench.reader(
+        learn_reading=lambda groups, seconds: told.append((groups, seconds)),
+        on_opened=lambda: opened.append(len(told)),
+    )
+    reader.read([Scoring(lambda place: 7.0)])
+    assert [groups for groups, _ in told] == [CONFIG.groups] * 4
+    assert all(seconds >= 0 for _, seconds in told)
+    assert opened == [1]
