@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import stdev
 
 from hpo.analysis.formats import ScoreFormat, count
 from hpo.finals.statistics import BEHIND_AT, Interval, chance_of, interval, lead
@@ -21,8 +22,8 @@ class FinalsRow:
 
 
 def finals_rows(record: StudyRecord) -> list[FinalsRow]:
-    """A row an entrant, the best mean first; under the selected one, where it does as well, what
-    it had before the last stage. Empty without finals."""
+    """A row an entrant, the best mean first; under the selected one what it had before the last
+    stage, unless that clearly helped. Empty without finals."""
     finals = record.finals
     if finals is None:
         return []
@@ -38,7 +39,8 @@ def finals_rows(record: StudyRecord) -> list[FinalsRow]:
         before = before_last_stage(record, one) if is_selected else None
         if before is not None:
             stage = record.grid.stages[-1][0]
-            rows.append(FinalsRow(f"trial {one.trial} without {stage}", before, ("does as well",)))
+            note = "does as well" if before.does_as_well else "not told apart"
+            rows.append(FinalsRow(f"trial {one.trial} without {stage}", before.score, (note,)))
     return rows
 
 
@@ -75,7 +77,18 @@ def gain_on_fresh_seeds(record: StudyRecord) -> Interval | None:
     return interval(gained) if gained else None
 
 
-def before_last_stage(record: StudyRecord, one: Entrant) -> Interval | None:
+@dataclass(frozen=True)
+class BeforeLastStage:
+    """What repeats had before a last stage that cannot be shown to have helped them."""
+
+    score: Interval
+    gain: Interval
+    """By how much the last stage improved them, paired by seed."""
+    does_as_well: bool
+    """Whether the gain is nothing, or at most as much as scores differ between seeds."""
+
+
+def before_last_stage(record: StudyRecord, one: Entrant) -> BeforeLastStage | None:
     """What the repeats scored before the last stage; None where that stage clearly helped them."""
     if len(record.grid.stages) < 2:
         return None
@@ -84,7 +97,9 @@ def before_last_stage(record: StudyRecord, one: Entrant) -> Interval | None:
     helped = lead(_by_seed(one), before, record.metric)
     if not helped or chance_of(helped) < BEHIND_AT or (len(helped) == 1 and helped[0] > 0):
         return None
-    return interval(list(before.values()))
+    gain = interval(helped)
+    is_small = gain.half_width is not None and gain.mean + gain.half_width < stdev(one.values)
+    return BeforeLastStage(interval(list(before.values())), gain, gain.mean <= 0 or is_small)
 
 
 def finals_sentences(record: StudyRecord, scores: ScoreFormat) -> list[str]:
@@ -105,9 +120,12 @@ def finals_sentences(record: StudyRecord, scores: ScoreFormat) -> list[str]:
     before = before_last_stage(record, selected)
     if before is not None:
         first, last = (stage for stage, _ in record.grid.stages[-2:])
+        alone = f"after {first} alone it has {interval_text(before.score, scores)}"
         said.append(
-            f"Stage {last} adds nothing that can be told from noise: after {first} alone it has "
-            f"{interval_text(before, scores)}."
+            f"Stage {last} adds nothing that matters beside the luck of a seed: {alone}."
+            if before.does_as_well
+            else f"What stage {last} adds is not told from nothing: "
+            f"{interval_text(before.gain, scores)}; {alone}."
         )
     return said
 

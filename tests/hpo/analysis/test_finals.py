@@ -109,9 +109,29 @@ def test_fine_tuning_that_adds_nothing_gets_a_row_and_a_sentence() -> None:
     assert not any("without" in row.name for row in finals_rows(made()))
     found = made(standings(before=29.5))
     assert [row.name for row in finals_rows(found)][:2] == ["trial 2", "trial 2 without finetune"]
-    assert "Stage finetune adds nothing that can be told from noise: after pretrain alone" in told(
+    assert "Stage finetune adds nothing that matters beside the luck of a seed: after pretrain alone" in told(
         found
     )
+
+
+def test_a_gain_that_two_seeds_do_not_establish_is_not_called_nothing() -> None:
+    given = standings({2: (30.0, 31.0)})
+    before = dict(zip((1, 2), (28.0, 19.0), strict=True))
+    repeats = tuple(replace(one, before=before[one.seed]) for one in given.repeats)
+    found = made(replace(given, repeats=repeats, start=None))
+    (row,) = (row for row in finals_rows(found) if row.name == "trial 2 without finetune")
+    assert row.notes == ("not told apart",)
+    assert "What stage finetune adds is not told from nothing: 7.00 ± 63.53; after" in told(found)
+
+
+def test_a_gain_that_is_surely_less_than_the_luck_of_a_seed_does_as_well() -> None:
+    given = standings({2: (28.0, 30.0, 32.0)})
+    gains = {1: -0.2, 2: 0.4, 3: 0.0}
+    repeats = tuple(
+        replace(one, before=(one.value or 0) - gains[one.seed]) for one in given.repeats
+    )
+    found = made(replace(given, repeats=repeats, start=None))
+    assert any(row.notes == ("does as well",) for row in finals_rows(found))
 
 
 def test_the_start_may_be_selected_itself() -> None:
