@@ -38,6 +38,8 @@ COMPARING_S = 1.5
 """About what comparing a pair of runs takes, with a thousand sentences."""
 MayStart = Callable[[RunConfig], bool]
 """Whether a repeat of this configuration would end in time."""
+LearnRepeat = Callable[[Mapping[str, Mapping[str, Any]], Outcome], None]
+"""(a configuration's groups, what its repeat came to)."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,19 @@ class Finals:
         observe: Observe,
         may_start: MayStart = lambda config: True,
         is_over: Callable[[], bool] = lambda: False,
+        learn_repeat: LearnRepeat = lambda groups, outcome: None,
     ) -> None:
         """`may_start` is asked before each repeat; one that it refuses waits for another run.
 
         Once time `is_over` nothing is begun; what runs is asked to pause, then killed.
+        `learn_repeat` is told each outcome, of a repeat that paused as well.
         """
         self._study = study
         self._folder = folder
         self._observe = observe
         self._may_start = may_start
         self._is_over = is_over
+        self._learn_repeat = learn_repeat
         self._metric = study.spec.metric
         self._lock = stored_lock(optuna_study.user_attrs.get(PROTOCOL))
         self._trials = {one.number: one for one in optuna_study.get_trials(deepcopy=False)}
@@ -283,6 +288,8 @@ class Finals:
             finally:
                 with self._changed:
                     self._running -= 1
+            with self._changed:
+                self._learn_repeat(config.groups, outcome)
             if outcome.state is OutcomeState.PAUSED:
                 self._leave(job, outcome.value, begun)
             else:
