@@ -36,7 +36,8 @@ exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked, 130 interru
 
 _RUN_TEXT = """\
 Run a study. Run again, it goes on where the study stands; Ctrl-C stops it cleanly.
-At the end the best trial's model is scored on the test set, once.
+At the end the test set is opened, once: for the best trial's model, or for all runs of the
+finalists.
 """
 
 _RUN_EXAMPLES = """\
