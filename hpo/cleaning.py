@@ -6,7 +6,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from hpo.disk import Finished, size_of, tidy
+from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove, size_of, tidy
 from hpo.folders import StudyFolder
 from hpo.lock import is_held, own
 from hpo.reading import list_studies, read_study
@@ -16,8 +16,8 @@ from hpo.storage import locate
 def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]:
     """Deletes what the study called `name` no longer needs; returns folders and bytes freed.
 
-    That is resumable state of finished trials and weights of all but the best `storage.keep`,
-    which a killed run may have left; and, once no study of the runs folder has trials to run,
+    That is resumable state of finished trials and weights of all but the best `storage.keep`
+    or finalists, which a killed run may have left; both of repeats of former finalists; and, once no study of the runs folder has trials to run,
     the results of stage A that they shared. Trials that can go on keep all they have, and no trial
     loses its records.
 
@@ -35,8 +35,15 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
             for trial in record.trials
             if trial.is_finished
         ]
-        keep = int(record.declaration["storage"]["keep"])
+        top = int(record.declaration.get("finals", {}).get("top", 1))
+        keep = max(top, int(record.declaration["storage"]["keep"]))
         folders, freed = tidy(folder, finished, record.metric, keep)
+        entrants = set(best_first(finished, record.metric)[:top])
+        if record.start is not None:
+            entrants.add(record.start.number)
+        for place in _repeats_of_others(folder, entrants):
+            folders += 1
+            freed += remove(place)
     if _is_at_rest(storage_url, runs):
         stages = folder.cache / "stages"
         if stages.is_dir():
@@ -44,6 +51,18 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
             freed += size_of(stages)
             shutil.rmtree(stages)
     return folders, freed
+
+
+def _repeats_of_others(folder: StudyFolder, entrants: set[int]) -> list[Path]:
+    """Weights and checkpoints of repeats that nobody will read or go on with."""
+    kept = {folder.repeat(number, 1).parent for number in entrants}
+    return [
+        seed / name
+        for seed in folder.finals.glob("trial*/seed*")
+        if seed.parent not in kept
+        for name in (CHECKPOINT, WEIGHTS)
+        if (seed / name).is_dir()
+    ]
 
 
 def _is_at_rest(storage_url: str | None, runs: Path) -> bool:

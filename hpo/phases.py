@@ -100,7 +100,7 @@ class Phases:
         room = estimate_bytes(
             _most_weights(self.study),
             jobs=len(slots),
-            keep=self.study.storage.keep + finals.top * finals.seeds,
+            keep=self.study.kept + finals.top * finals.seeds,
         )
         check_room(self.folder.path, room)
         self._tell_methods()
@@ -264,7 +264,13 @@ class Phases:
             runs = candidates(standings, self._values(), self.folder, metric)
             digest = facts.digests["data"]
             opening = begin_opening(
-                self.folder.path, selected, digest, runs, metric=metric, earlier=earlier
+                self.folder.path,
+                selected,
+                digest,
+                runs,
+                metric=metric,
+                earlier=earlier,
+                observe=self.observe,
             )
         if opening is None:
             self.failure = (

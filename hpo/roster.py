@@ -242,7 +242,7 @@ class Roster:
             self._folder,
             list(self._finished.values()),
             self._study.spec.metric,
-            self._study.storage.keep,
+            self._study.kept,
         )
 
     def write(self, number: int) -> None:
@@ -315,9 +315,7 @@ def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) 
         path = folder.trial(trial.number) / "trial.json"
         if path.parent.is_dir() and _state_in(path) != STATE_NAMES[trial.state]:
             write_trial(folder, trial, list(study.space.parameters))
-    tidy(
-        folder, [_as_finished(trial) for trial in finished], study.spec.metric, study.storage.keep
-    )
+    tidy(folder, [_as_finished(trial) for trial in finished], study.spec.metric, study.kept)
 
 
 def _state_in(path: Path) -> str | None:

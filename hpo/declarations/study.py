@@ -216,7 +216,7 @@ class StorageSettings(Settings):
     """What a study keeps on disk."""
 
     keep: int = Field(default=3, ge=1, le=100_000)
-    """Best trials whose weights are kept; at least the one that is scored at the end."""
+    """Best trials whose weights are kept; those of all finalists are, whatever it says."""
 
 
 class FinalsSettings(Settings):
@@ -266,6 +266,11 @@ class Study:
     def start(self) -> Mapping[str, Any] | None:
         """The start configuration, the first point to try; `None` if none is declared."""
         return self.enqueue[0] if self.enqueue else None
+
+    @property
+    def kept(self) -> int:
+        """Of how many of the best trials the weights are kept: all finalists are to be read."""
+        return max(self.storage.keep, self.finals.top)
 
     def identity(self) -> dict[str, Any]:
         """What may not change between runs of the study, as JSON.

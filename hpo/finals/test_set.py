@@ -87,11 +87,13 @@ def begin_opening(
     *,
     metric: Metric,
     earlier: Sequence[TestReading],
+    observe: Observe,
 ) -> Opening | None:
     """An opening of the test set for `runs`; `None` where no run has weights to be scored.
 
     A run whose weights an earlier opening gave back has its score from there, if the data are
-    still the same: the same weights would score the same. Other runs without weights are left out.
+    still the same: the same weights would score the same. Other runs without weights are left out, and
+    `observe` is told.
     """
     scored = {
         (one.trial, one.seed): (one, reading.signature)
@@ -111,6 +113,9 @@ def begin_opening(
         elif before is not None:
             known.append(before[0])
             signature = before[1]
+        else:
+            name = name_of((run.trial, run.seed))
+            observe(Note(f"test set: {name} is left out: its weights are gone"))
     if not left:
         return None
     fresh = sum(run.trial == selected and run.seed is not None for run in runs)

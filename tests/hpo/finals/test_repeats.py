@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.settings import RunConfig
 from core.task import Evaluation, Facts, OnEvent, Outcome, Scores
 from hpo import clock
 from hpo.analysis.answer import reading_sentences
+from hpo.cleaning import clean
 from hpo.events import RepeatEnded, RepeatProgressed, RepeatStarted, StudyStarted, TrialStarted
 from hpo.finals.repeats import Finals
 from hpo.folders import StudyFolder
@@ -435,6 +437,38 @@ def test_the_time_is_stored_while_finals_and_readings_go_on(
     assert stored == sorted(set(stored))
 
 
+def test_more_finalists_than_kept_trials_are_all_read(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(overrides={"finals.top": 3, "finals.seeds": 0, "storage.keep": 1})
+    runs, watch = tmp_path / "runs", Watcher()
+    reading = run_study(study, runs, watch).reading
+    assert reading is not None
+    assert len(reading.runs) == 3
+    last = reading.runs[-1].trial
+    shutil.rmtree(runs / "toy" / "trials" / f"{last:04d}" / "weights")
+    (runs / "toy" / "ledger.json").unlink()
+    fewer = run_study(study, runs, watch, again=True).reading
+    assert fewer is not None
+    assert len(fewer.runs) == 2
+    assert f"test set: trial {last} is left out: its weights are gone" in watch.notes()
+
+
+def test_clean_frees_the_repeats_of_former_finalists(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    run_study(make_study(overrides={**FINALS, "storage.keep": 4}), runs)
+    before = {path.parent.parent.name for path in runs.glob("toy/finals/*/*/weights")}
+    assert len(before) == 2
+    result = run_study(make_study(overrides={**FINALS, "finals.top": 1, "storage.keep": 4}), runs)
+    assert result.record.best is not None
+    assert clean(None, "toy", runs)[0] >= 2
+    after = {path.parent.parent.name for path in runs.glob("toy/finals/*/*/weights")}
+    assert after == {f"trial{result.record.best.number:04d}"}
+    assert list(runs.glob("toy/finals/*/*/outcome.json"))
+
+
 @pytest.mark.parametrize("slots", [2, 3])
 def test_all_slots_take_part(slots: int, make_study: MakeStudy, tmp_path: Path) -> None:
     study = make_study(overrides={**FINALS, "protocol.step_s": 0.005})
@@ -467,9 +501,18 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
     record = read_study(None, "toy", runs).finals
     assert record is not None
     assert [one.seeds for one in record.entrants] == [(1, 2), (1,)]
-    later = Finals(study, found, folder, observe=watch)
+    told: list[tuple[Any, Outcome]] = []
+    later = Finals(
+        study,
+        found,
+        folder,
+        observe=watch,
+        learn_repeat=lambda groups, outcome: told.append((groups, outcome)),
+    )
     assert later.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
     assert later.is_done
+    assert [groups for groups, _ in told] == [asked[-1].groups]
+    assert told[0][1].curve
 
 
 def test_where_the_leader_has_no_time_nobody_else_is_repeated_on_that_seed(
