@@ -92,8 +92,8 @@ def begin_opening(
     """An opening of the test set for `runs`; `None` where no run has weights to be scored.
 
     A run whose weights an earlier opening gave back has its score from there, if the data are
-    still the same: the same weights would score the same. Other runs without weights are left out, and
-    `observe` is told.
+    still the same: the same weights would score the same. Other runs without weights are left out,
+    and `observe` is told.
     """
     scored = {
         (one.trial, one.seed): (one, reading.signature)

@@ -109,8 +109,9 @@ def test_fine_tuning_that_adds_nothing_gets_a_row_and_a_sentence() -> None:
     assert not any("without" in row.name for row in finals_rows(made()))
     found = made(standings(before=29.5))
     assert [row.name for row in finals_rows(found)][:2] == ["trial 2", "trial 2 without finetune"]
-    assert "Stage finetune adds nothing that matters beside the luck of a seed: after pretrain alone" in told(
-        found
+    assert (
+        "Stage finetune adds nothing that matters beside the luck of a seed: after pretrain alone"
+        in told(found)
     )
 
 
