@@ -18,8 +18,8 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
 
     That is resumable state of finished trials and weights of all but the best `storage.keep` or
     finalists, which a killed run may have left; both of repeats of former finalists; and, once no
-    study of the runs folder has trials to run, the results of stage A that they shared. Trials that
-    can go on keep all they have, and no trial loses its records.
+    study of the runs folder has trials to run, the results of stage A that they shared. Trials
+    that can go on keep all they have, and no trial loses its records.
 
     Raises: StudyOwnedError while a driver runs the study; UnknownStudyError.
     """

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import TrialState
 
 from core.settings import RunConfig
-from core.task import Facts
+from core.task import Facts, Outcome
 from hpo import attributes, trials
 from hpo.clock import StudyClock
 from hpo.declarations import Study
@@ -198,6 +198,7 @@ class Phases:
             observe=self._observe_and_save,
             may_start=self._may_repeat,
             is_over=self._is_finals_over,
+            learn_repeat=self._learn_repeat,
         )
         if self._finals.is_done:
             return
@@ -219,6 +220,9 @@ class Phases:
 
     def _may_repeat(self, config: RunConfig) -> bool:
         return self._outlook.may_repeat(config, readings=self._readings_to_come())
+
+    def _learn_repeat(self, config: RunConfig, outcome: Outcome) -> None:
+        self._forecast.learn_repeat(config, outcome)
 
     def _has_time(self, seconds: float) -> bool:
         return self.options.time_limit_s is None or self._outlook.has_time(seconds)
@@ -301,6 +305,7 @@ class Phases:
             self._tidy_repeats(self.reading)
 
     def _learn_reading(self, groups: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
+        self._forecast.learn_test(groups, seconds)
         self.clock.save()
 
     def _tell_why_there_is_no_mean(self, reading: TestReading) -> None:

@@ -38,8 +38,8 @@ COMPARING_S = 1.5
 """About what comparing a pair of runs takes, with a thousand sentences."""
 MayStart = Callable[[RunConfig], bool]
 """Whether a repeat of this configuration would end in time."""
-LearnRepeat = Callable[[Mapping[str, Mapping[str, Any]], Outcome], None]
-"""(a configuration's groups, what its repeat came to)."""
+LearnRepeat = Callable[[RunConfig, Outcome], None]
+"""(a repeat's configuration, what it came to)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Finals:
         observe: Observe,
         may_start: MayStart = lambda config: True,
         is_over: Callable[[], bool] = lambda: False,
-        learn_repeat: LearnRepeat = lambda groups, outcome: None,
+        learn_repeat: LearnRepeat = lambda config, outcome: None,
     ) -> None:
         """`may_start` is asked before each repeat; one that it refuses waits for another run.
 
@@ -289,7 +289,7 @@ class Finals:
                 with self._changed:
                     self._running -= 1
             with self._changed:
-                self._learn_repeat(config.groups, outcome)
+                self._learn_repeat(config, outcome)
             if outcome.state is OutcomeState.PAUSED:
                 self._leave(job, outcome.value, begun)
             else:

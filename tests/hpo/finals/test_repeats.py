@@ -23,6 +23,7 @@ from hpo.cleaning import clean
 from hpo.events import RepeatEnded, RepeatProgressed, RepeatStarted, StudyStarted, TrialStarted
 from hpo.finals.repeats import Finals
 from hpo.folders import StudyFolder
+from hpo.forecast import Forecast
 from hpo.reading import read_study
 from hpo.slots import Work, WorkerError
 
@@ -469,6 +470,16 @@ def test_clean_frees_the_repeats_of_former_finalists(
     assert list(runs.glob("toy/finals/*/*/outcome.json"))
 
 
+def test_the_forecast_learns_of_repeats_and_readings(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[str] = []
+    monkeypatch.setattr(Forecast, "learn_repeat", lambda *_: learned.append("repeat"))
+    monkeypatch.setattr(Forecast, "learn_test", lambda *_: learned.append("test"))
+    run_study(make_study(overrides={"finals.top": 1, "finals.seeds": 2}), tmp_path / "runs")
+    assert learned == ["repeat"] * 2 + ["test"] * 3
+
+
 @pytest.mark.parametrize("slots", [2, 3])
 def test_all_slots_take_part(slots: int, make_study: MakeStudy, tmp_path: Path) -> None:
     study = make_study(overrides={**FINALS, "protocol.step_s": 0.005})
@@ -501,17 +512,17 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
     record = read_study(None, "toy", runs).finals
     assert record is not None
     assert [one.seeds for one in record.entrants] == [(1, 2), (1,)]
-    told: list[tuple[Any, Outcome]] = []
+    told: list[tuple[RunConfig, Outcome]] = []
     later = Finals(
         study,
         found,
         folder,
         observe=watch,
-        learn_repeat=lambda groups, outcome: told.append((groups, outcome)),
+        learn_repeat=lambda config, outcome: told.append((config, outcome)),
     )
     assert later.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
     assert later.is_done
-    assert [groups for groups, _ in told] == [asked[-1].groups]
+    assert [config for config, _ in told] == [asked[-1]]
     assert told[0][1].curve
 
 
