@@ -4,7 +4,8 @@
         [--study quickstart] [--schedulers optuna,thaw]
 
 Each run is `python -m hpo run` in a process of its own, on the built-in corpus, with finals; the
-schedulers take turns. In time means ended, report written, at most 2 percent or 2 s late. are the seconds of training and evaluation of trials that came to an end and of repeats of
+schedulers take turns. In time means ended, report written, at most 2 percent or 2 s late. Useful
+are the seconds of training and evaluation of trials that came to an end and of repeats of
 finalists, as a share of slots x wall-clock; start-up, test set, waiting, report and trials cut off
 are the rest.
 """
