@@ -137,7 +137,7 @@ def _tie_sentence(finals: FinalsRecord) -> str:
         if one.ties_with_best and one.is_finalist and one.trial != finals.selected
     ]
     if not tied:
-        others = sum(one.is_finalist for one in finals.entrants) - 1
+        others = any(one.is_finalist and one.trial != finals.selected for one in finals.entrants)
         return "No other finalist ties with it." if others else "No other finalist was repeated."
     if len(tied) == 1:
         return f"Trial {tied[0]} ties with it: nothing tells the two apart."

@@ -16,7 +16,7 @@ from core.settings import RunConfig
 from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdict
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
-from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove
+from hpo.disk import CHECKPOINT, Finished, best_first, remove
 from hpo.driver import RETRIES
 from hpo.endings import Ending, ending_of, ending_of_fault
 from hpo.events import Note, Observe, RepeatEnded, RepeatProgressed, RepeatStarted
@@ -320,9 +320,6 @@ class Finals:
             place = self._folder.repeat(job.trial, job.seed)
             if outcome is None:
                 remove(place / CHECKPOINT)
-            if job.trial == self._standings.start:
-                # Only finalists are read on the test set.
-                remove(place / WEIGHTS)
         self._tell(job, repeat.state, repeat.counted(self._metric), repeat.reason, begun)
 
     def _before(self, outcome: Outcome) -> float | None:

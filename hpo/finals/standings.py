@@ -83,9 +83,8 @@ class Standings:
         return (*self.finalists, *(() if self.start is None else (self.start,)))
 
     def selected(self, metric: Metric) -> int | None:
-        """The finalist that the repeats select; `None` before the first has ended."""
-        values = self.values(metric)
-        return select({trial: values[trial] for trial in self.finalists}, metric)
+        """Whom the repeats select, the start configuration among them; `None` without any."""
+        return select(self.values(metric), metric)
 
     def find(self, trial: int, seed: int) -> Repeat | None:
         """How a repeat ended; `None` if it has not."""

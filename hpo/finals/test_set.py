@@ -41,23 +41,26 @@ class Candidate:
 def candidates(
     standings: Standings, values: dict[int, float], folder: StudyFolder, metric: Metric
 ) -> list[Candidate]:
-    """All runs of the finalists, in the order in which to read them.
+    """All runs of the finalists, and of the start configuration if it is the selected one.
 
-    `values` are the validation scores of the search, by trial. First the selected configuration's
-    run of the search, then its repeats by seed: what time cuts off has nothing to do with how good
-    it is. Then the other finalists' runs, the best first.
+    They come in the order in which to read them; `values` are the validation scores of the search,
+    by trial. First the selected configuration's run of the search, then its repeats by seed: what
+    time cuts off has nothing to do with how good it is. Then the other finalists' runs, the best
+    first.
     """
     selected = selected_of(standings, metric)
     found = [
         Candidate(trial, None, values[trial], folder.trial(trial)) for trial in standings.finalists
     ]
+    readable = set(standings.finalists)
+    if selected is not None and selected == standings.start:
+        readable.add(selected)
+        # No finalist by the search, and so perhaps without its weights from there.
+        if (folder.trial(selected) / WEIGHTS).is_dir():
+            found.append(Candidate(selected, None, values[selected], folder.trial(selected)))
     for one in standings.repeats:
         counted = one.counted(metric)
-        if (
-            one.trial in standings.finalists
-            and one.seed <= standings.seeds
-            and counted is not None
-        ):
+        if one.trial in readable and one.seed <= standings.seeds and counted is not None:
             place = folder.repeat(one.trial, one.seed)
             broken = one.state != "complete"
             found.append(Candidate(one.trial, one.seed, counted, place, broken))
@@ -304,6 +307,7 @@ def tidy_repeats(
         for one in standings.repeats
         if one.value is not None
     )
-    for _, trial, seed in ranked[keep:]:
-        if (trial, seed) in read:
+    for place, (_, trial, seed) in enumerate(ranked):
+        is_needless = trial == standings.start and trial != reading.selected
+        if is_needless or (place >= keep and (trial, seed) in read):
             remove(folder.repeat(trial, seed) / WEIGHTS)
