@@ -182,7 +182,10 @@ class ThawScheduler:
         chosen = list(self._drawn(pool, block, None))
         for params in curves.best(NEIGHBOURS_OF):
             chosen += self._drawn(pool, block, params)
-        tried = {key_of(one.params) for one in standing.trials if one.state != TrialState.FAIL}
+        told = [one for one in standing.trials if one.state != TrialState.FAIL]
+        tried = {key_of(one.params) for one in told}
+        # What became another point when it was asked for would do so again.
+        tried |= {key_of(one.system_attrs.get("fixed_params", {})) for one in told}
         fresh = {one.key: one for one in chosen if one.key not in tried}
         return [
             one

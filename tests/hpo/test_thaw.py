@@ -202,6 +202,17 @@ def test_pending_work_is_believed() -> None:
     assert len({str(one) for one in chosen}) == 4
 
 
+def test_a_point_that_became_another_is_not_asked_for_again() -> None:
+    trials = some_trials()
+    busy = [one.number for one in trials if not one.state.is_finished()]
+    asked = thaw().choose(standing_of(trials, running=busy))
+    assert isinstance(asked, Propose) and asked.drawn
+    attributes = {"fixed_params": dict(asked.drawn)}
+    trials.append(made(10, 0.01, {}, TrialState.RUNNING, system_attrs=attributes))
+    again = thaw().choose(standing_of(trials, running=[*busy, 10]))
+    assert isinstance(again, Propose) and again.drawn != asked.drawn
+
+
 def test_what_cannot_end_in_time_is_not_begun() -> None:
     trials = some_trials()
     trials.append(made(10, 0.7, curve_of(0.7, 8), TrialState.WAITING))
