@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,9 +108,16 @@ class Forecast:
             number=self._trial_of.get(canonical_json(config.groups)),
         )
 
-    def of_repeats(self, number: int) -> Prediction:
-        """Each repeat of a trial, stage A included."""
-        return self._model.predict(self.groups_of(number), number=number)
+    def of_repeats(self, numbers: Sequence[int]) -> list[Prediction]:
+        """One repeat of each on the same fresh seed: the first of a structure pays stage A."""
+        found, structures = [], set[str]()
+        for number in numbers:
+            groups = self.groups_of(number)
+            structure = self._structure_of(groups)
+            cached = structure in structures and self._shared_until > 0
+            found.append(self._model.predict(groups, cached=cached, number=number))
+            structures.add(structure)
+        return found
 
     def of_test(self, groups: _Groups) -> Prediction:
         """One reading of the test set."""

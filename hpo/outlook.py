@@ -131,7 +131,7 @@ class Outlook:
         # The best one's own run is what the test set's share is for.
         own_s = -(-(len(finalists) - 1) // self._slots) * reading_s
         return finals_seconds(
-            fmean(self._forecast.of_repeats(number).seconds for number in finalists),
+            fmean(one.seconds for one in self._forecast.of_repeats(finalists)),
             reading_s,
             entrants=entrants,
             seeds=finals.seeds,

@@ -58,8 +58,8 @@ class _Foretold:
     def groups_of(self, number: int) -> int:
         return number
 
-    def of_repeats(self, number: int) -> Prediction:
-        return Prediction(10.0 * number, 20.0 * number)
+    def of_repeats(self, numbers: list[int]) -> list[Prediction]:
+        return [Prediction(10.0 * number, 20.0 * number) for number in numbers]
 
     def of_test(self, groups: int) -> Prediction:
         return Prediction(1.0, 2.0)
