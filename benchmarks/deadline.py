@@ -21,8 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 _USEFUL = ("pretrain_s", "finetune_s", "evaluate_s")
 _GOAL = 0.85
@@ -119,9 +121,8 @@ def _print_summary(limit: int, rows: list[Row]) -> None:
     )
 
 
-def _read(path: Path) -> dict:  # type: ignore[type-arg]  # whatever JSON holds
-    found = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(found, dict)
+def _read(path: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

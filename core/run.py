@@ -6,6 +6,7 @@ Torch is loaded by what trains or scores: reading an outcome takes none.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import time
 from collections.abc import Mapping
@@ -31,8 +32,7 @@ def warm() -> None:
     import torch
     from torch.optim import AdamW
 
-    import core.train  # noqa: F401
-
+    importlib.import_module("core.train")
     # The first optimizer of a process loads more than a hundred modules.
     AdamW([torch.zeros(1, requires_grad=True)])
 

@@ -15,7 +15,7 @@ from hpo.analysis.formats import count
 from hpo.costs import CostModel
 from hpo.declarations import Study
 from hpo.identity import differences
-from hpo.reading import list_studies, read_study
+from hpo.reading import read_studies
 from hpo.records import StudyRecord
 from hpo.workers.devices import visible_gpus
 
@@ -84,24 +84,13 @@ def _records(
     study: Study, storage: str | None, runs_dir: Path
 ) -> tuple[StudyRecord | None, list[StudyRecord]]:
     """The study's own record, if its trials are still of the same kind, and the others'."""
-    summaries = [
-        one for one in list_studies(storage, runs_dir) if one.finished or one.name == study.name
-    ]
-    own: StudyRecord | None = None
-    others: list[StudyRecord] = []
-    for summary in sorted(summaries, key=lambda one: (-one.finished, one.name)):
-        if summary.name != study.name and len(others) >= _OTHERS:
-            continue
-        try:
-            record = read_study(storage, summary.name, runs_dir)
-        except UserError:
-            continue  # written by another version; nothing rests on it
-        if record.task != study.task:
-            continue
-        if summary.name == study.name and _is_alike(record, study):
-            own = record
-        elif summary.finished:
-            others.append(record)
+    # Those that cannot be read were written by another version; nothing rests on them.
+    records, _ = read_studies(storage, runs_dir)
+    alike = [record for record in records if record.task == study.task]
+    own = next((one for one in alike if one.name == study.name and _is_alike(one, study)), None)
+    finished = {one.name: sum(trial.is_finished for trial in one.trials) for one in alike}
+    others = [one for one in alike if one is not own and finished[one.name]]
+    others = sorted(others, key=lambda one: (-finished[one.name], one.name))[:_OTHERS]
     return own, others
 
 

@@ -11,8 +11,7 @@ from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Outcome, Progress
 from hpo.costs import CostModel, Prediction
 from hpo.declarations import Study
-from hpo.declarations.assembly import build_groups
-from hpo.declarations.files import label
+from hpo.declarations.assembly import groups_at
 from hpo.roster import Entry, Roster
 from hpo.sampling import SpacePoints
 
@@ -70,7 +69,7 @@ class Forecast:
 
     def of_point(self, realised: Mapping[str, Any], until: int | None = None) -> Prediction:
         """A new trial at a point, up to step `until` or the end; a cached stage A is free."""
-        groups = self._build(realised)
+        groups = groups_at(self._study, realised)
         return self._model.predict(
             groups, to_step=until, cached=self._structure_of(groups) in self._cached
         )
@@ -128,8 +127,8 @@ class Forecast:
         if number not in self._groups:
             realised = self._roster.realised(number)
             if not realised:  # created, and the driver was killed before it drew
-                return self._build(self._study.start or {})
-            self._groups[number] = self._build(realised)
+                return groups_at(self._study, self._study.start or {})
+            self._groups[number] = groups_at(self._study, realised)
             self._trial_of[canonical_json(self._groups[number])] = number
         return self._groups[number]
 
@@ -173,8 +172,3 @@ class Forecast:
 
     def _structure_of(self, groups: _Groups) -> str:
         return canonical_json(groups[self._study.spec.structure_group])
-
-    def _build(self, realised: Mapping[str, Any]) -> _Groups:
-        study = self._study
-        groups = build_groups(study.space, study.spec, realised, where=label(study.space.path))
-        return {name: group.model_dump(mode="json") for name, group in groups.items()}

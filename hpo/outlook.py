@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from core.settings import RunConfig
 from hpo.clock import Deadline, StudyClock
 from hpo.declarations import Study
-from hpo.declarations.assembly import build_groups
-from hpo.declarations.files import label
+from hpo.declarations.assembly import groups_at
 from hpo.finals.repeats import COMPARING_S
 from hpo.forecast import Forecast, prudent_s
 from hpo.roster import Roster
@@ -112,7 +111,8 @@ class Outlook:
         assert self._limit_s is not None
         best = self._roster.best
         if best is None:
-            seconds = self._forecast.of_test(self._start()).seconds
+            start = groups_at(self._study, self._study.start or {})
+            seconds = self._forecast.of_test(start).seconds
         else:
             seconds = prudent_s(self._forecast.of_test(self._forecast.groups_of(best[0])))
         return min(seconds, _TEST_SHARE * self._limit_s)
@@ -139,11 +139,3 @@ class Outlook:
             limit_s=self._limit_s,
             others_s=own_s + COMPARING_S * finals.seeds * (entrants - 1),
         ).seconds
-
-    def _start(self) -> dict[str, dict[str, Any]]:
-        """The start configuration's groups."""
-        study = self._study
-        groups = build_groups(
-            study.space, study.spec, study.start or {}, where=label(study.space.path)
-        )
-        return {name: group.model_dump(mode="json") for name, group in groups.items()}

@@ -15,8 +15,7 @@ from core.settings import canonical_json
 from hpo.analysis.formats import count, duration
 from hpo.costs import CostModel, Prediction
 from hpo.declarations import Study
-from hpo.declarations.assembly import build_groups, end_points
-from hpo.declarations.files import label
+from hpo.declarations.assembly import end_points, groups_at
 from hpo.finals.repeats import COMPARING_S
 from hpo.outlook import finals_seconds
 from hpo.output import short_parameters, visible
@@ -151,7 +150,7 @@ class _Point:
     """A point of the space with its seconds."""
 
     def __init__(self, study: Study, model: CostModel, realised: Mapping[str, Any]) -> None:
-        self.groups = _groups_at(study, realised)
+        self.groups = groups_at(study, realised)
         prefix = f"{study.spec.structure_group}."
         self._structure = {
             name: value for name, value in realised.items() if name.startswith(prefix)
@@ -162,11 +161,6 @@ class _Point:
 
     def example(self, name: str) -> Example:
         return Example(name, self._structure, self.whole, self._cached)
-
-
-def _groups_at(study: Study, realised: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    built = build_groups(study.space, study.spec, realised, where=label(study.space.path))
-    return {group: settings.model_dump(mode="json") for group, settings in built.items()}
 
 
 def _draws(study: Study, number: int) -> Iterator[dict[str, Any]]:
@@ -192,7 +186,7 @@ def _walk(
     shared = study.scheduler.trials_per_structure
     number = after + min(_WALKED if trials is None else trials, _WALKED)
     for place, point in enumerate(_with_groups(study, number, shared)):
-        groups = _groups_at(study, point)
+        groups = groups_at(study, point)
         structure = canonical_json(groups[study.spec.structure_group])
         if place < after:
             seen.add(structure)

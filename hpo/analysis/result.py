@@ -52,7 +52,8 @@ def result_section(record: StudyRecord, scores: ScoreFormat) -> Html:
         paragraphs(
             [*gain_sentences(record, scores), *finals_sentences(record, scores)], class_="lead"
         ),
-        paragraphs(stage_sentences(record, scores)[:1]),
+        # The finals tell of the same configuration's last stage on fresh seeds.
+        paragraphs([] if record.finals else stage_sentences(record, scores)[:1]),
     ]
     if best is not None:
         both = (_configuration(record), tag("div", _readings(record, scores)))
@@ -96,18 +97,17 @@ def _readings(record: StudyRecord, scores: ScoreFormat) -> Html:
             tag("strong", row["run"]) if row["is_final"] else row["run"],
             scores.text(row["value"]),
             scores.text(row["validation"]),
-            _signature(row["signature"]),
         )
         for row in rows_of(readings_table(record))
     ]
-    heads = ("read (UTC)", "run", f"test {record.metric.name}", "validation", "signature")
-    return join((table("Readings of the test set", heads, rows, numeric=(2, 3)), said))
+    heads = ("read (UTC)", "run", f"test {record.metric.name}", "validation")
+    signatures = dict.fromkeys(reading.signature for reading in record.readings)
+    computed = (
+        tag("p", "Computed as ", tag("code", one), class_="signature") for one in signatures
+    )
+    return join((table("Readings of the test set", heads, rows, numeric=(2, 3)), *computed, said))
 
 
 def _utc(when: str) -> str:
     """A time in ISO 8601 to the minute."""
     return when[:16].replace("T", " ")
-
-
-def _signature(signature: str) -> Html:
-    return tag("td", tag("code", signature), class_="signature")

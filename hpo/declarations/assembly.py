@@ -43,6 +43,12 @@ def build_groups(
     return groups
 
 
+def groups_at(study: Study, realised: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every group at one point as a `RunConfig` has it: JSON, complete with defaults."""
+    groups = build_groups(study.space, study.spec, realised, where=label(study.space.path))
+    return {name: settings.model_dump(mode="json") for name, settings in groups.items()}
+
+
 def build_config(
     study: Study, realised: Mapping[str, Any], facts: Facts, trial_number: int
 ) -> RunConfig:
@@ -72,12 +78,7 @@ def _config(
     structure_seed_of: tuple[object, ...],
     seed_of: tuple[object, ...],
 ) -> RunConfig:
-    groups = {
-        group: settings.model_dump(mode="json")
-        for group, settings in build_groups(
-            study.space, study.spec, realised, where=label(study.space.path)
-        ).items()
-    }
+    groups = groups_at(study, realised)
     structure = canonical_json(groups[study.spec.structure_group])
     return RunConfig(
         task=study.task,

@@ -160,7 +160,7 @@ class Finals:
 
         All finalists on one seed before any on the next, since only equal seeds compare; in the
         ranking of the search, since the leader is who most probably wins. The start configuration
-        comes last: it can add to the answer, not change it.
+        comes last: that it beats what the search found is possible, not likely.
         """
         standings, seeds = self._standings, range(1, self._standings.seeds + 1)
         order = [_Job(trial, seed) for seed in seeds for trial in standings.finalists]

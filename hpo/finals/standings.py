@@ -10,7 +10,7 @@ from typing import Literal
 
 from core.errors import UserError
 from core.task import Metric
-from hpo.finals.statistics import Values, interval, select, ties
+from hpo.finals.statistics import Values, interval, is_behind, select, ties
 from hpo.folders import write_json
 from hpo.records import SCHEMA_VERSION, Entrant, FinalsRecord
 
@@ -128,7 +128,10 @@ class Standings:
             seeds=tuple(own),
             before=tuple(repeats[seed].before for seed in own),
             p_value=p_value,
-            is_dropped=not tied and trial in self.finalists and len(own) < self.seeds,
+            is_dropped=not tied
+            and trial in self.finalists
+            and len(own) < self.seeds
+            and is_behind(own, values[selected], metric),
             is_finalist=trial in self.finalists,
         )
 

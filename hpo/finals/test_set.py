@@ -56,7 +56,7 @@ def candidates(
     if selected is not None and selected == standings.start:
         readable.add(selected)
         # No finalist by the search, and so perhaps without its weights from there.
-        if (folder.trial(selected) / WEIGHTS).is_dir():
+        if selected in values and (folder.trial(selected) / WEIGHTS).is_dir():
             found.append(Candidate(selected, None, values[selected], folder.trial(selected)))
     for one in standings.repeats:
         counted = one.counted(metric)

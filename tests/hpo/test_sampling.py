@@ -97,7 +97,8 @@ def test_no_shipped_study_can_draw_an_invalid_combination(name: str) -> None:
     for number, (realised, _) in enumerate(draws(study.space, 300, seed=0)):
         config = build_config(study, realised, FACTS, number)
         groups = {g: study.spec.groups[g].model_validate(v) for g, v in config.groups.items()}
-        study.spec.check(groups, study.protocol)
+        study.spec.check(groups, study.protocol)  # raises for what cannot be built
+        assert config.groups["model"]["d_model"] % config.groups["model"]["num_heads"] == 0
 
 
 def test_thousands_of_draws_are_valid_and_can_be_drawn_again(study: Study) -> None:
