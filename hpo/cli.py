@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from hpo.output import Printer
     from hpo.records import StudyRecord
 
-LOOPBACK = "127.0.0.1"
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -220,22 +219,10 @@ def _clean(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
-    """Serves the dashboard on the loopback address until Ctrl-C."""
-    import socket
-
-    from optuna_dashboard import run_server
-
+    from hpo.dashboard import serve
     from hpo.storage import locate, open_for_reading
 
-    storage = open_for_reading(locate(arguments.storage, arguments.runs_dir))
-    try:
-        socket.create_server((LOOPBACK, arguments.port)).close()
-    except OSError as error:
-        raise CommandError(
-            f"cannot listen on {LOOPBACK}:{arguments.port}: {error.strerror}",
-            way_out="Choose another port with --port.",
-        ) from error
-    run_server(storage, host=LOOPBACK, port=arguments.port)  # says itself where it listens
+    serve(open_for_reading(locate(arguments.storage, arguments.runs_dir)), arguments.port)
     return DONE
 
 
