@@ -3,7 +3,7 @@
 # `make PYTHON=/path/to/python3.12 venv` chooses the interpreter; JOBS=1 runs one test at a time.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench clean distclean
+.PHONY: help venv demo test check format audit bench clean distclean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -51,6 +51,11 @@ check: $(INSTALLED)  ## format, lint and types, as continuous integration runs t
 format: $(INSTALLED)  ## format, and fix what lint can fix
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+audit: $(INSTALLED)  ## ask the advisory databases about the pinned dependencies; needs a network
+	$(RUN) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check "pip-audit>=2.9"
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: $(INSTALLED)  ## measure training steps, decoding and kernels, a minute in all
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.training_step
