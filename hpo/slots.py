@@ -76,7 +76,10 @@ class Slot(Protocol):
 
     @property
     def device(self) -> str:
-        """What several slots may share, and what may be at fault: `cpu`, `gpu 1`."""
+        """What several slots may share, and what may be at fault: `cpu`, `gpu 1`.
+
+        On a cluster the node goes before it. See `is_on_gpu`.
+        """
         ...
 
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
@@ -102,6 +105,11 @@ class Slot(Protocol):
     def close(self) -> None:
         """Ends the slot's worker."""
         ...
+
+
+def is_on_gpu(device: str) -> bool:
+    """Whether the `device` of a slot is a GPU."""
+    return not device.endswith("cpu")
 
 
 def serve(slots: Sequence[Slot], loop: Callable[[int, Slot], None]) -> None:

@@ -17,6 +17,7 @@ from hpo.events import (
     TrialEvaluated,
     TrialStarted,
 )
+from hpo.options import RunOptions
 from hpo.reading import read_study
 from hpo.slots import WorkerError, WorkerMistakeError
 
@@ -138,8 +139,8 @@ def test_no_driver_or_lock_is_left_behind(
     runs = tmp_path / "runs"
     made: list[ToySlot] = []
 
-    def make_slots(number: int, cache: Path) -> list[ToySlot]:
-        made.extend(toy_slots(number, cache))
+    def make_slots(options: RunOptions, cache: Path) -> list[ToySlot]:
+        made.extend(toy_slots(options, cache))
         return made
 
     fall = Watcher(lambda event: isinstance(event, TrialEnded))
