@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class _Child:
 
     def warm(self) -> None:
         """Loads what jobs need. What fails here fails again in a job, which has a log."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), _leaving_cuda_alone():
             module = importlib.import_module(self._hello.module)
             getattr(module, "warm", _nothing)()
 
@@ -148,6 +149,23 @@ class _Child:
     def _hear(self, message: object) -> None:
         if isinstance(message, Interrupt):
             self._interrupted = message.verdict
+
+
+@contextlib.contextmanager
+def _leaving_cuda_alone() -> Iterator[None]:
+    """Has torch answer whether there is a GPU without starting CUDA, which fixes the device.
+
+    Nothing that is known to be imported asks; a later version may.
+    """
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _nothing() -> None:
