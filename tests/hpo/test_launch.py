@@ -62,6 +62,15 @@ def test_asked_for_more_it_goes_on_where_it_stands(make_study: MakeStudy, tmp_pa
     assert len(run_study(make_study(), runs, trials=2).record.trials) == 5
 
 
+def test_each_trial_names_the_slot_it_ran_in(make_study: MakeStudy, tmp_path: Path) -> None:
+    watch = Watcher()
+    result = run_study(make_study(), tmp_path / "runs", watch, jobs=2)
+    told = {event.number: event.place for event in watch.of(TrialStarted)}
+    assert {"cpu 0", "cpu 1"} >= set(told.values())
+    stored = result.record.optuna_study.get_trials()
+    assert {trial.number: trial.user_attrs["place"] for trial in stored} == told
+
+
 def test_the_studys_own_number_holds_without_another(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:
