@@ -11,6 +11,11 @@ from core.task import TaskSpec
 _MODULES = {"translation": "core.translation.spec"}
 
 
+def all_tasks() -> list[TaskSpec]:
+    """The descriptions of all tasks."""
+    return [find_task(name) for name in _MODULES]
+
+
 def find_task(name: str) -> TaskSpec:
     """The description of the task called `name`.
 

@@ -16,7 +16,7 @@ from typing import Any
 from core.atomic import replace_json
 from core.errors import CheckpointError
 from core.history import evaluation_from_json
-from core.registry import find_task
+from core.registry import all_tasks, find_task
 from core.settings import RunConfig
 from core.task import Cost, Health, OnEvent, Outcome, OutcomeState, Placement, Scores
 
@@ -28,11 +28,17 @@ _OUTCOME = "outcome.json"
 
 
 def warm() -> None:
-    """Loads what a run needs, torch first of all, which takes seconds."""
+    """Loads what runs need, torch first of all, which takes seconds; starts no device."""
     import torch
     from torch.optim import AdamW
 
+    from core.telemetry import Telemetry
+
     importlib.import_module("core.train")
+    for task in all_tasks():
+        if task.warm is not None:
+            task.warm()
+    Telemetry(())  # loads what it writes with
     # The first optimizer of a process loads more than a hundred modules.
     AdamW([torch.zeros(1, requires_grad=True)])
 

@@ -312,6 +312,8 @@ class TaskSpec:
     """(protocol, data, cache folder) -> Facts; checks the data, trains what is shared."""
     build: Callable[[RunConfig, Placement, Path], Task]
     """(config, placement, cache folder) -> Task."""
+    warm: Callable[[], None] | None = None
+    """Imports what `build` and its task need, for a worker that waits."""
     sources: tuple[str, ...] = ()
     """Values of `data.source` with a meaning of their own; any other is a folder."""
     count_weights: Callable[[Mapping[str, Any], Any], int] | None = None

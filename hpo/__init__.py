@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from hpo.declarations import Study
@@ -62,7 +62,9 @@ def run(
     *,
     trials: int | None = None,
     time_limit_s: float | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    gpus: Literal["all"] | Sequence[int] | None = None,
+    trials_per_gpu: int | None = None,
     runs_dir: str | Path = "runs",
     storage: str | None = None,
     again: bool = False,
@@ -75,7 +77,9 @@ def run(
         study: what `load_study` returned, or a name or file to load.
         trials: finished trials the study is to have at the end; the study's own number by default.
         time_limit_s: wall-clock over the study, earlier runs included.
-        jobs: trials at the same time.
+        jobs: trials at the same time on the CPU; without it GPUs are used, or one job on the CPU.
+        gpus: positions in the list of visible GPUs; all by default.
+        trials_per_gpu: trials at the same time on each GPU; 1 by default.
         runs_dir: folder of the trials' files and, by default, of the database.
         storage: URL of the database of all studies.
         again: reads the test set once more; without it a study reads it once.
@@ -93,6 +97,8 @@ def run(
         trials=trials,
         time_limit_s=time_limit_s,
         jobs=jobs,
+        gpus="all" if gpus == "all" else None if gpus is None else tuple(map(int, gpus)),
+        trials_per_gpu=trials_per_gpu,
         runs_dir=Path(runs_dir),
         storage=storage,
         again=again,

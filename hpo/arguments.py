@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from core.errors import UserError
 from hpo import __version__
@@ -167,9 +167,20 @@ def _add_study_options(command: _Parser) -> None:
     command.add_argument(
         "--jobs",
         type=_whole_number("--jobs", 1),
-        default=1,
         metavar="N",
-        help="trials at the same time (default: 1)",
+        help="trials at the same time on the CPU (default: 1, where there is no GPU)",
+    )
+    command.add_argument(
+        "--gpus",
+        type=_gpus,
+        metavar="all|0,1,3",
+        help="visible GPUs to run on, by position (default: all there are)",
+    )
+    command.add_argument(
+        "--trials-per-gpu",
+        type=_whole_number("--trials-per-gpu", 1),
+        metavar="K",
+        help="trials at the same time on each GPU (default: 1)",
     )
     command.add_argument(
         "--seed",
@@ -255,6 +266,15 @@ def _whole_number(name: str, low: int, high: int | None = None) -> Callable[[str
         raise CommandError(f"{name} must be a whole number {bounds}", got=got)
 
     return read
+
+
+def _gpus(text: str) -> Literal["all"] | tuple[int, ...]:
+    """`all`, or positions in the list of GPUs, such as `0,1,3`."""
+    if text == "all":
+        return "all"
+    if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text):
+        return tuple(int(index) for index in text.split(","))
+    raise CommandError("--gpus must say which", got=text, allowed="all, or numbers such as 0,1,3")
 
 
 def _duration(name: str) -> Callable[[str], float]:

@@ -60,6 +60,8 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         trials=arguments.trials,
         time_limit_s=arguments.time_limit,
         jobs=arguments.jobs,
+        gpus=arguments.gpus,
+        trials_per_gpu=arguments.trials_per_gpu,
         runs_dir=arguments.runs_dir,
         storage=arguments.storage,
         again=arguments.again,
@@ -101,15 +103,29 @@ def _declared(arguments: argparse.Namespace) -> Study:
 
 def _plan(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.experience import gather
+    from hpo.options import RunOptions
     from hpo.plan import make_plan, plan_page
+    from hpo.slots import is_on_gpu
+    from hpo.workers.devices import local_places
 
-    study, jobs = _declared(arguments), arguments.jobs
-    experience = gather(study, arguments.storage, arguments.runs_dir, jobs=jobs)
+    study = _declared(arguments)
+    places = local_places(
+        RunOptions(
+            jobs=arguments.jobs, gpus=arguments.gpus, trials_per_gpu=arguments.trials_per_gpu
+        )
+    )
+    experience = gather(
+        study,
+        arguments.storage,
+        arguments.runs_dir,
+        jobs=len(places),
+        on_gpu=is_on_gpu(places[0].device),
+    )
     plan = make_plan(
         study,
         experience.model,
         basis=experience.basis,
-        jobs=jobs,
+        jobs=len(places),
         trials=arguments.trials,
         time_limit_s=arguments.time_limit,
         elapsed_s=experience.elapsed_s,

@@ -17,7 +17,6 @@ from hpo.declarations import Study
 from hpo.identity import differences
 from hpo.reading import read_studies
 from hpo.records import StudyRecord
-from hpo.workers.devices import visible_gpus
 
 _SIDE, _ROUNDS, _MEASURED_S = 64, 25, 0.05
 """At this size BLAS takes one thread, as the runs of small models do."""
@@ -40,13 +39,17 @@ class Experience:
     """Trials that they have finished."""
 
 
-def gather(study: Study, storage: str | None, runs_dir: Path, *, jobs: int) -> Experience:
+def gather(
+    study: Study, storage: str | None, runs_dir: Path, *, jobs: int, on_gpu: bool
+) -> Experience:
     """What is known of a study's costs: the machine's speed, other studies, its own trials.
+
+    `jobs` trials run at the same time, all on GPUs or all on the CPU.
 
     Only studies on the same kind of device count. Takes a tenth of a second and
     the reading of the database.
     """
-    device = "cuda" if visible_gpus() else "cpu"
+    device = "cuda" if on_gpu else "cpu"
     flops_per_s = _GPU_FLOPS_PER_S if device == "cuda" else measure_flops_per_s()
     model = CostModel(study, flops_per_s=flops_per_s, jobs=jobs)
     own, others = _records(study, storage, runs_dir)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 
 from core.errors import SettingsError
 from hpo import attributes
@@ -12,7 +13,7 @@ from hpo.clock import StudyClock
 from hpo.declarations import Study
 from hpo.disk import telling_of_room
 from hpo.driver import Stop
-from hpo.events import Observe
+from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
 from hpo.lock import own
 from hpo.opening import open_study
@@ -48,11 +49,12 @@ def launch(
     options: RunOptions,
     observe: Observe,
     *,
-    make_slots: MakeSlots = local_slots,
+    make_slots: MakeSlots | None = None,
     scheduler: Scheduler | None = None,
 ) -> Result:
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
 
+    Without `make_slots` trials run on this machine.
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
     """
@@ -71,6 +73,10 @@ def launch(
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
+        make = make_slots or partial(local_slots, say=lambda text: observe(Note(text)))
+        slots = make(options, folder.cache)
+        for slot in slots:
+            stack.enter_context(closing(slot))
         storage = open_for_driver(database)
         stack.callback(close, storage)
         total = options.trials or study.trials
@@ -81,8 +87,8 @@ def launch(
             lambda elapsed_s: found.set_user_attr(attributes.ELAPSED_S, elapsed_s),
             begun=begun,
         )
-        phases = Phases(study, options, total, folder, found, clock, observe, prior)
-        phases.run(make_slots, scheduler or build_scheduler(study))
+        phases = Phases(study, options, total, folder, found, clock, observe, prior, slots)
+        phases.run(scheduler or build_scheduler(study))
     return Result(
         record=read_study(options.storage, study.name, runs),
         interrupted=phases.stop is Stop.INTERRUPTED,
@@ -93,8 +99,7 @@ def launch(
 
 
 def _check(options: RunOptions) -> None:
-    for name, value in (("trials", options.trials), ("jobs", options.jobs)):
-        if value is not None and value < 1:
-            raise SettingsError(f"{name} must be at least 1", got=value)
+    if options.trials is not None and options.trials < 1:
+        raise SettingsError("trials must be at least 1", got=options.trials)
     if options.time_limit_s is not None and not options.time_limit_s > 0:
         raise SettingsError("the time limit must be positive", got=options.time_limit_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,12 @@ class RunOptions:
     """Finished trials the study is to have at the end; the study's own number by default."""
     time_limit_s: float | None = None
     """Wall-clock seconds over the study, earlier runs included."""
-    jobs: int = 1
-    """Trials at the same time."""
+    jobs: int | None = None
+    """Trials at the same time on the CPU; without it GPUs are used, or one job on the CPU."""
+    gpus: Literal["all"] | tuple[int, ...] | None = None
+    """Positions in the list of visible GPUs; all by default."""
+    trials_per_gpu: int | None = None
+    """Trials at the same time on each GPU; 1 by default."""
     runs_dir: Path = Path("runs")
     storage: str | None = None
     """URL of the database; `hpo.db` in the runs folder by default."""

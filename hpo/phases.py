@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -42,11 +41,11 @@ from hpo.records import TestReading
 from hpo.roster import Roster
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
-from hpo.slots import Slot
+from hpo.slots import Slot, is_on_gpu
 from hpo.warm_start import Prior
 
-MakeSlots = Callable[[int, Path], Sequence[Slot]]
-"""(number of slots, cache folder) -> the slots."""
+MakeSlots = Callable[[RunOptions, Path], Sequence[Slot]]
+"""(options, cache folder) -> the slots, which are to be closed."""
 
 
 @dataclass
@@ -61,24 +60,21 @@ class Phases:
     clock: StudyClock
     observe: Observe
     prior: Prior | None
+    slots: Sequence[Slot]
     stop: Stop | None = None
     """Why the driver stopped; `None` where there was nothing for it to do."""
     reading: TestReading | None = None
     failure: str | None = None
     _finals: Finals | None = field(default=None, init=False)
 
-    def run(self, make_slots: MakeSlots, scheduler: Scheduler) -> None:
+    def run(self, scheduler: Scheduler) -> None:
         """Finishes the trials, repeats the best, and reads the test set if that is to be done."""
-        with ExitStack() as stack:
-            slots = make_slots(self.options.jobs, self.folder.cache)
-            for slot in slots:
-                stack.enter_context(closing(slot))
-            if not self._is_finished:
-                self._drive(slots, scheduler)
-            if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
-                self._hold_finals(slots)
-            if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
-                self._read_test_set(slots)
+        if not self._is_finished:
+            self._drive(scheduler)
+        if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
+            self._hold_finals()
+        if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
+            self._read_test_set()
         if self._finals is not None and self.stop is not Stop.INTERRUPTED:
             self._finals.compare(self._has_time)
         if self.stop is not None:
@@ -93,13 +89,13 @@ class Phases:
             return True
         return len(trials.finished(self.optuna_study)) >= self.total
 
-    def _drive(self, slots: Sequence[Slot], scheduler: Scheduler) -> None:
-        for slot in slots:
+    def _drive(self, scheduler: Scheduler) -> None:
+        for slot in self.slots:
             slot.warm()
         roster, finals = self._roster, self.study.finals
         room = estimate_bytes(
             _most_weights(self.study),
-            jobs=len(slots),
+            jobs=len(self.slots),
             keep=self.study.kept + finals.top * finals.seeds,
         )
         check_room(self.folder.path, room)
@@ -114,7 +110,7 @@ class Phases:
             total=self.total,
         )
         self.optuna_study.set_user_attr(attributes.STOPPED, None)
-        self.stop = driver.run(slots)
+        self.stop = driver.run(self.slots)
         self.failure = driver.failure
         if self.stop is Stop.TIME:
             self.observe(Note("the time for trials is used up"))
@@ -164,8 +160,13 @@ class Phases:
 
     @cached_property
     def _forecast(self) -> Forecast:
-        jobs = self.options.jobs
-        known = gather(self.study, self.options.storage, self.folder.runs, jobs=jobs)
+        known = gather(
+            self.study,
+            self.options.storage,
+            self.folder.runs,
+            jobs=len(self.slots),
+            on_gpu=is_on_gpu(self.slots[0].device),
+        )
         return Forecast(self.study, known.model, self._roster)
 
     @cached_property
@@ -176,7 +177,7 @@ class Phases:
             self._forecast,
             self.clock,
             limit_s=self.options.time_limit_s,
-            slots=self.options.jobs,
+            slots=len(self.slots),
         )
 
     @cached_property
@@ -189,7 +190,7 @@ class Phases:
             self.observe(Note(note))
         return facts
 
-    def _hold_finals(self, slots: Sequence[Slot]) -> None:
+    def _hold_finals(self) -> None:
         """Repeats the finalists on fresh seeds, as far as there is time."""
         self._finals = Finals(
             self.study,
@@ -203,9 +204,9 @@ class Phases:
         if self._finals.is_done:
             return
         if self.stop is None:
-            self._tell_that_it_goes_on(len(slots))
+            self._tell_that_it_goes_on()
         try:
-            if not self._finals.run(slots, self._facts):
+            if not self._finals.run(self.slots, self._facts):
                 self.stop = Stop.INTERRUPTED
             elif self.stop is None:
                 self.stop = Stop.FINISHED
@@ -239,15 +240,15 @@ class Phases:
         """Readings of the test set beside the first: of other finalists and of repeats."""
         assert self._finals is not None
         standings = self._finals.standings
-        return len(standings.finalists) - 1 + len(standings.repeats) + self.options.jobs - 1
+        return len(standings.finalists) - 1 + len(standings.repeats) + len(self.slots) - 1
 
-    def _tell_that_it_goes_on(self, slots: int) -> None:
+    def _tell_that_it_goes_on(self) -> None:
         best, finished = trials.best(self.optuna_study), len(trials.finished(self.optuna_study))
         leader = None if best is None or best.value is None else (best.number, best.value)
-        started = StudyStarted(self.study.name, finished, self.total, slots, True, leader)
-        self.observe(started)
+        name, slots = self.study.name, len(self.slots)
+        self.observe(StudyStarted(name, finished, self.total, slots, True, leader))
 
-    def _read_test_set(self, slots: Sequence[Slot]) -> None:
+    def _read_test_set(self) -> None:
         """Reads the test set for all finalists, unless an earlier opening stands."""
         assert self._finals is not None
         metric, standings = self.study.spec.metric, self._finals.standings
@@ -293,7 +294,7 @@ class Phases:
             learn_reading=self._learn_reading,
         )
         try:
-            self.reading = reader.read(slots)
+            self.reading = reader.read(self.slots)
         finally:
             self.clock.save(now=True)
         self.failure = reader.failure

@@ -10,6 +10,7 @@ import optuna
 from optuna.pruners import MedianPruner
 
 from core.task import Evaluation, Verdict
+from hpo.options import RunOptions
 from hpo.schedulers import Scheduler, Standing
 from hpo.schedulers.plain import PlainScheduler
 from hpo.slots import Slot
@@ -38,9 +39,9 @@ class Contestant:
     module: str = "core.run"
     """What the slots' children run."""
 
-    def slots(self, number: int, cache: Path) -> Sequence[Slot]:
+    def slots(self, options: RunOptions, cache: Path) -> Sequence[Slot]:
         """Slots as `hpo.launch` asks for them."""
-        return local_slots(number, cache, module=self.module)
+        return local_slots(options, cache, module=self.module)
 
 
 _UNPRUNED = {"pruner.name": "none"}

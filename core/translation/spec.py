@@ -69,6 +69,10 @@ def _build(config: RunConfig, placement: Placement, cache: Path) -> Task:
     return TranslationTask(config, placement, cache)
 
 
+def _warm() -> None:
+    import core.translation.task  # noqa: F401  # to have it loaded
+
+
 def _compare(folder: Path, other: Path) -> float | None:
     from core.translation.comparison import compare
 
@@ -86,6 +90,7 @@ SPEC = TaskSpec(
     check=_check,
     prepare=_prepare,
     build=_build,
+    warm=_warm,
     sources=("pocket", "hub"),
     count_weights=_count_weights,
     effort=_effort,

@@ -1,12 +1,13 @@
 """The child process of a slot: takes jobs from its pipe and runs them until the pipe closes.
 
-Started as `python -m hpo.workers.child FD`. Heavy modules are imported when it is told to warm up,
-or with the first job.
+Started as `python -m hpo.workers.child FD PARENT`, a descriptor and a process number. Heavy
+modules are imported when it is told to warm up, or with the first job.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import importlib
 import os
@@ -15,23 +16,35 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
-
-from filelock import FileLock
+from typing import Any
 
 from core.errors import UserError
 from core.task import Evaluation, Placement, Progress, Verdict
-from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report, Warm, plain
+from hpo.workers.breakdowns import kind_of, line_of
+from hpo.workers.messages import (
+    Answer,
+    Done,
+    Failed,
+    Hello,
+    Interrupt,
+    Job,
+    Report,
+    Station,
+    Warm,
+    plain,
+)
+from hpo.workers.predecessor import ProcessId, occupying
 
-_PREDECESSOR_S = 120
-"""How long a child waits for the one before it to leave a trial's folder."""
-_MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serves the pipe whose descriptor is the first argument."""
+    """Serves the pipe whose descriptor is the first argument, for the parent of the second."""
+    parent = int(sys.argv[2])
+    _end_with_parent(parent)
     # The driver decides what an interrupt means; a terminal sends it to all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -40,7 +53,7 @@ def main() -> None:
     hello = connection.recv()
     assert isinstance(hello, Hello)
     sys.path[:] = hello.search_path
-    child = _Child(connection, hello)
+    child = _Child(connection, hello, ProcessId.of(parent))
     while True:
         try:
             job = connection.recv()
@@ -48,9 +61,19 @@ def main() -> None:
             return
         if isinstance(job, Job):
             child.do(job)
+        elif isinstance(job, Station):
+            child.take_station(job)
         elif isinstance(job, Warm):
             child.warm()
         # Anything else is an answer to a job that ended before it came.
+
+
+def _end_with_parent(parent: int) -> None:
+    """Has the kernel kill this process, though it be stopped, when the driver ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel knew
+        os._exit(1)
 
 
 def _end_with_pipe(descriptor: int) -> None:
@@ -64,18 +87,25 @@ def _end_with_pipe(descriptor: int) -> None:
 class _Child:
     """The loop's state."""
 
-    def __init__(self, connection: Connection, hello: Hello) -> None:
+    def __init__(self, connection: Connection, hello: Hello, driver: ProcessId | None) -> None:
         self._connection = connection
         self._hello = hello
+        self._driver = driver
+        self._wanted = "cpu"
         self._placement: Placement | None = None
         self._job: Job | None = None
         self._interrupted: Verdict | None = None
 
     def warm(self) -> None:
         """Loads what jobs need. What fails here fails again in a job, which has a log."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), _leaving_cuda_alone():
             module = importlib.import_module(self._hello.module)
             getattr(module, "warm", _nothing)()
+
+    def take_station(self, station: Station) -> None:
+        """Limits the process to its device; CUDA reads this when it starts, and not again."""
+        os.environ["CUDA_VISIBLE_DEVICES"] = station.gpu or ""
+        self._wanted = "cpu" if station.gpu is None else "cuda"
 
     def do(self, job: Job) -> None:
         """Runs a job and sends what it came to."""
@@ -84,10 +114,9 @@ class _Child:
         _write_output_to(job.folder / "worker.log")
         answer: Done | Failed
         try:
-            # A driver that was killed leaves a child that takes a moment to notice.
-            with FileLock(job.folder / ".worker.lock", timeout=_PREDECESSOR_S):
+            with occupying(job.folder, self._driver):
                 answer = Done(job.ticket, plain(self._do(job)))
-        except Exception as error:
+        except BaseException as error:  # a trial that calls sys.exit ends no worker
             if not isinstance(error, UserError):
                 traceback.print_exc()
             answer = _failure_of(error, job)
@@ -97,7 +126,7 @@ class _Child:
     def _do(self, job: Job) -> Any:
         module = importlib.import_module(self._hello.module)
         if self._placement is None:
-            self._placement = Placement(_working_device(self._hello.device), self._hello.threads)
+            self._placement = Placement(_working_device(self._wanted), self._hello.threads)
         if job.kind == "score_test":
             return module.score_test(job.config, self._placement, job.folder, self._hello.cache)
         return module.run(
@@ -122,20 +151,35 @@ class _Child:
             self._interrupted = message.verdict
 
 
+@contextlib.contextmanager
+def _leaving_cuda_alone() -> Iterator[None]:
+    """Has torch answer whether there is a GPU without starting CUDA, which fixes the device.
+
+    Nothing that is known to be imported asks; a later version may.
+    """
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
 def _nothing() -> None:
     """What a module has to load that says nothing of it."""
 
 
-def _failure_of(error: Exception, job: Job) -> Failed:
+def _failure_of(error: BaseException, job: Job) -> Failed:
     name = type(error).__name__
     if isinstance(error, UserError):
         return Failed(job.ticket, "mistake", name, str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         line = f"{job.folder}: no room left on the disk. Make some, and run again."
         return Failed(job.ticket, "mistake", name, line)
-    text = " ".join(str(error).split())
-    kind: Literal["memory", "error"] = "memory" if name in _MEMORY_ERRORS else "error"
-    return Failed(job.ticket, kind, name, f"{name}: {text}" if text else name)
+    return Failed(job.ticket, kind_of(error), name, line_of(error))
 
 
 def _working_device(wanted: str) -> str:

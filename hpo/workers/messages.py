@@ -26,15 +26,22 @@ class Hello:
     """Module whose `run` and `score_test` do the work."""
     search_path: tuple[str, ...]
     """The parent's `sys.path`."""
-    device: Literal["cpu", "cuda"]
-    """`cuda` where the slot has a GPU; the child falls back to the CPU if torch cannot use it."""
     threads: int
     cache: Path
 
 
 @dataclass(frozen=True)
 class Warm:
-    """Down, before the first job: load what it will need."""
+    """Down, before the first job: load what it will need, and start no device."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """Down, before the first job: the device that the child is to see, alone."""
+
+    gpu: str | None
+    """For CUDA_VISIBLE_DEVICES; `None` for the CPU, which is also taken where torch cannot use
+    the GPU."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Failed:
     """Up: a job broke down; words only, as an exception may not survive the way."""
 
     ticket: Ticket
-    kind: Literal["error", "memory", "mistake"]
+    kind: Literal["error", "memory", "device", "mistake"]
     name: str
     """Name of the exception's class."""
     line: str

@@ -17,6 +17,7 @@ from hpo.events import (
     TrialEvaluated,
     TrialStarted,
 )
+from hpo.options import RunOptions
 from hpo.reading import read_study
 from hpo.slots import WorkerError, WorkerMistakeError
 
@@ -59,6 +60,15 @@ def test_asked_for_more_it_goes_on_where_it_stands(make_study: MakeStudy, tmp_pa
     assert len(result.record.trials) == result.record.total == 5
     assert [event.number for event in watch.of(TrialStarted)] == [3, 4]
     assert len(run_study(make_study(), runs, trials=2).record.trials) == 5
+
+
+def test_each_trial_names_the_slot_it_ran_in(make_study: MakeStudy, tmp_path: Path) -> None:
+    watch = Watcher()
+    result = run_study(make_study(), tmp_path / "runs", watch, jobs=2)
+    told = {event.number: event.place for event in watch.of(TrialStarted)}
+    assert {"cpu 0", "cpu 1"} >= set(told.values())
+    stored = result.record.optuna_study.get_trials()
+    assert {trial.number: trial.user_attrs["place"] for trial in stored} == told
 
 
 def test_the_studys_own_number_holds_without_another(
@@ -138,8 +148,8 @@ def test_no_driver_or_lock_is_left_behind(
     runs = tmp_path / "runs"
     made: list[ToySlot] = []
 
-    def make_slots(number: int, cache: Path) -> list[ToySlot]:
-        made.extend(toy_slots(number, cache))
+    def make_slots(options: RunOptions, cache: Path) -> list[ToySlot]:
+        made.extend(toy_slots(options, cache))
         return made
 
     fall = Watcher(lambda event: isinstance(event, TrialEnded))

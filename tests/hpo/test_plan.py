@@ -114,7 +114,7 @@ def test_the_machine_is_measured_in_a_moment() -> None:
 
 
 def test_without_experience_it_rests_on_the_machine(study: Study, tmp_path: Path) -> None:
-    found = gather(study, None, tmp_path, jobs=1)
+    found = gather(study, None, tmp_path, jobs=1, on_gpu=False)
     assert found.model.trials_seen == 0
     assert len(found.basis) == 1
     assert not list(tmp_path.iterdir())
@@ -124,28 +124,27 @@ def test_experience_is_what_the_runs_folder_has(make_study: MakeStudy, tmp_path:
     runs = tmp_path / "runs"
     run_study(make_study(), runs, trials=3)
     study = make_study()
-    own = gather(study, None, runs, jobs=1)
+    own = gather(study, None, runs, jobs=1, on_gpu=False)
     assert own.basis == ("3 trials of this study",)
     assert own.model.trials_seen == 3
-    other = gather(make_study("another"), None, runs, jobs=1)
+    other = gather(make_study("another"), None, runs, jobs=1, on_gpu=False)
     assert other.basis == ("3 trials of toy",)
-    changed = gather(make_study(overrides={"protocol.eval_every": 1}), None, runs, jobs=1)
+    sooner = make_study(overrides={"protocol.eval_every": 1})
+    changed = gather(sooner, None, runs, jobs=1, on_gpu=False)
     assert changed.basis == ("3 trials of toy",)
 
 
-def test_what_ran_on_another_device_does_not_count(
-    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_ran_on_another_device_does_not_count(make_study: MakeStudy, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     result = run_study(make_study(), runs, trials=1)
     said = {"value": 1.0, "curve": [], "health": {"verdict": "healthy"}, "cost": {}, "reason": ""}
     outcome = {**said, "state": "completed", "step": 1, "facts": {"device": "cuda H100"}}
     folder = result.record.trials[0].folder
     (folder / "outcome.json").write_text(json.dumps({"outcome": outcome}), encoding="utf-8")
-    monkeypatch.setattr("hpo.experience.visible_gpus", lambda: ("0",))
-    assert gather(make_study(), None, runs, jobs=1).basis == ("1 trial of this study",)
-    monkeypatch.setattr("hpo.experience.visible_gpus", tuple)
-    assert "measurement of this machine" in gather(make_study(), None, runs, jobs=1).basis[0]
+    on_gpu = gather(make_study(), None, runs, jobs=1, on_gpu=True)
+    assert on_gpu.basis == ("1 trial of this study",)
+    on_cpu = gather(make_study(), None, runs, jobs=1, on_gpu=False)
+    assert "measurement of this machine" in on_cpu.basis[0]
 
 
 def test_the_command_prints_a_plan_and_runs_nothing(

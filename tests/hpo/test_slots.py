@@ -18,18 +18,25 @@ import toy_curves
 from core.settings import RunConfig
 from core.task import Evaluation, OutcomeState, Progress, Verdict
 from hpo.slots import Work, WorkerError, WorkerMistakeError, serve, threads_per_slot
-from hpo.workers import local
-from hpo.workers.devices import assign, parse_listing, visible_gpus
-from hpo.workers.local import LocalSlot, _Process
+from hpo.workers.devices import Place, parse_listing, visible_gpus
+from hpo.workers.local import LocalSlot
+from hpo.workers.messages import Hello
+from hpo.workers.nursery import Nursery
+from hpo.workers.process import ChildProcess
 
 MakeWork = Callable[..., Work]
 
 
 @pytest.fixture
 def slot(tmp_path: Path) -> Iterator[LocalSlot]:
-    slot = LocalSlot(tmp_path / "cache", module="toy_curves", threads=3)
+    slot = toy_slot(tmp_path)
     yield slot
     slot.close()
+
+
+def toy_slot(folder: Path, **options: Any) -> LocalSlot:
+    hello = Hello("toy_curves", tuple(sys.path), 3, folder / "cache")
+    return LocalSlot(Nursery(hello), Place("cpu", "cpu", None), **options)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ class Listener:
 
 def _pid(slot: LocalSlot) -> int:
     assert slot._child is not None
-    return slot._child._process.pid
+    return slot._child.pid
 
 
 def _is_alive(pid: int) -> bool:
@@ -187,21 +194,37 @@ def test_a_child_that_cannot_start_says_why(
 def test_a_child_that_dies_before_it_is_greeted_leaves_nothing_open(
     slot: LocalSlot, make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wait_for_death(process: _Process, message: object) -> None:
+    def wait_for_death(process: ChildProcess, message: object) -> None:
         process._process.wait()
         raise process._obituary()
 
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    monkeypatch.setattr(_Process, "send", wait_for_death)
+    monkeypatch.setattr(ChildProcess, "send", wait_for_death)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(WorkerError, match="exited with code 1"):
         slot.run(make_work(), Listener())
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_killing_a_child_looks_like_want_of_memory(slot: LocalSlot, make_work: MakeWork) -> None:
+def test_killing_a_child_from_outside_says_nothing_of_memory(
+    slot: LocalSlot, make_work: MakeWork
+) -> None:
     def kill(event: Any) -> Verdict:
         if event.step == 2:
+            os.kill(_pid(slot), signal.SIGKILL)
+        return Verdict.CONTINUE
+
+    with pytest.raises(WorkerError, match=r"^the worker was killed$") as caught:
+        slot.run(make_work(step_s=0.01), Listener(kill))
+    assert caught.value.kind == "killed"
+
+
+def test_a_child_killed_while_the_kernel_was_short_died_for_want_of_memory(
+    slot: LocalSlot, make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(event: Any) -> Verdict:
+        if event.step == 2:
+            monkeypatch.setattr("hpo.workers.process.oom_kills", lambda: 10**9)
             os.kill(_pid(slot), signal.SIGKILL)
         return Verdict.CONTINUE
 
@@ -217,7 +240,7 @@ def test_running_out_of_memory_is_told_apart(slot: LocalSlot, make_work: MakeWor
 
 
 def test_a_silent_child_is_given_up(make_work: MakeWork, tmp_path: Path) -> None:
-    slot = LocalSlot(tmp_path / "cache", module="toy_curves", silence_s=3.0)
+    slot = toy_slot(tmp_path, silence_s=3.0)
     with pytest.raises(WorkerError, match="said nothing for 3 s") as caught:
         slot.run(make_work(kind="silent"), Listener())
     assert caught.value.kind == "hung"
@@ -258,17 +281,18 @@ import toy_curves
 from core.settings import RunConfig
 from core.task import Verdict
 from hpo.slots import Work
-from hpo.workers.local import LocalSlot
+from hpo.options import RunOptions
+from hpo.workers.local import local_slots
 
 config = RunConfig(task="toy", groups={{"model": {{"width": 11, "kind": "fine"}}, "finetune":
     {{"rate": 1e-3}}}}, protocol=toy_curves.Protocol(step_s=0.05, second_steps=900).model_dump(),
     data={{}}, data_digest="d", structure_seed=5, seed=7)
 folder = pathlib.Path({folder!r})
-slot = LocalSlot(folder / "cache", module="toy_curves")
+(slot,) = local_slots(RunOptions(jobs=1), folder / "cache", module="toy_curves")
 
 def answer(event):
     if event.step == 2:
-        print(slot._child._process.pid, "torch" in sys.modules, flush=True)
+        print(slot._child.pid, "torch" in sys.modules, flush=True)
     return Verdict.CONTINUE
 
 slot.run(Work(0, 1, config, folder / "0000"), answer)
@@ -316,11 +340,6 @@ def test_what_torch_reads_at_its_import_is_set_before(
 
     slot.run(make_work(), Listener(look))
     assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
-    assert "CUDA_VISIBLE_DEVICES" not in seen or seen["CUDA_VISIBLE_DEVICES"] == os.environ.get(
-        "CUDA_VISIBLE_DEVICES"
-    )
-    pinned = local._environment(2, "GPU-17")
-    assert (pinned["OMP_NUM_THREADS"], pinned["CUDA_VISIBLE_DEVICES"]) == ("2", "GPU-17")
 
 
 def test_each_slot_has_one_loop_that_serves_it() -> None:
@@ -365,11 +384,9 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-dd)
 """
 
 
-def test_gpus_are_listed_and_handed_out_in_turn() -> None:
+def test_a_gpu_in_parts_is_listed_as_its_parts() -> None:
     gpus = parse_listing(LISTING)
     assert gpus == ("MIG-bb", "MIG-cc", "GPU-dd")
-    assert [assign(gpus, slot) for slot in range(4)] == ["MIG-bb", "MIG-cc", "GPU-dd", "MIG-bb"]
-    assert assign((), 0) is None
 
 
 @pytest.mark.parametrize(

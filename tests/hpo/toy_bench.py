@@ -18,11 +18,13 @@ from hpo.driver import Driver, Stop
 from hpo.events import Event
 from hpo.folders import StudyFolder
 from hpo.forecast import Forecast
+from hpo.options import RunOptions
 from hpo.pruners import build_pruner
 from hpo.roster import Roster
 from hpo.schedulers import Scheduler
 from hpo.schedulers.plain import PlainScheduler
 from hpo.slots import Slot, Work
+from hpo.workers.devices import local_places
 
 MakeStudy = Callable[..., Study]
 MakeBench = Callable[..., "Bench"]
@@ -71,8 +73,10 @@ def write_study(folder: Path, *, space: str = SPACE, rest: str = "") -> None:
 class ToySlot:
     """A slot that runs the toy task in the calling thread."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, name: str = "cpu", device: str = "cpu") -> None:
         self.cache = cache
+        self.name = name
+        self.device = device
         self.is_closed = False
 
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
@@ -95,9 +99,9 @@ class ToySlot:
         self.is_closed = True
 
 
-def toy_slots(number: int, cache: Path) -> list[ToySlot]:
+def toy_slots(options: RunOptions, cache: Path) -> list[ToySlot]:
     """Slots as `launch` asks for them."""
-    return [ToySlot(cache) for _ in range(number)]
+    return [ToySlot(cache, place.name, place.device) for place in local_places(options, ())]
 
 
 @dataclass
@@ -149,8 +153,9 @@ class Bench:
             observe=observe,
             total=total,
         )
-        given = toy_slots(slots, self.folder.cache) if isinstance(slots, int) else slots
-        stop = driver.run(given)
+        if isinstance(slots, int):
+            slots = toy_slots(RunOptions(jobs=slots), self.folder.cache)
+        stop = driver.run(slots)
         self.failure = driver.failure
         return stop
 

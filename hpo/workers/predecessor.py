@@ -1,0 +1,80 @@
+"""A trial's folder belongs to one worker at a time, and an orphan in it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_PATIENCE_S = 120.0
+"""How long a worker waits for one whose driver may be alive."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told from a later one of the same number."""
+
+    pid: int
+    start: int
+    """Clock ticks from boot to its start."""
+    boot: str
+    """The boot, and the process namespace in which `pid` counts."""
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId | None:
+        """The living process of a number; `None` if there is none, or on other than Linux."""
+        try:
+            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            space = Path("/proc/self/ns/pid").readlink()
+        except OSError:
+            return None
+        return None if state in "ZX" else cls(pid, int(fields[18]), f"{boot} {space}")
+
+
+@contextlib.contextmanager
+def occupying(folder: Path, driver: ProcessId | None) -> Iterator[None]:
+    """Holds a trial's folder for this process, which works for `driver`.
+
+    A worker of a dead driver is ended, even if it is stopped: what it would still write counts
+    for nothing. Raises: filelock.Timeout if another holds the folder for two minutes.
+    """
+    lock = FileLock(folder / ".worker.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _end_orphan(folder)
+        lock.acquire(timeout=_PATIENCE_S)
+    try:
+        _write(folder, driver)
+        yield
+    finally:
+        lock.release()
+
+
+def _write(folder: Path, driver: ProcessId | None) -> None:
+    worker = ProcessId.of(os.getpid())
+    names = {} if worker is None or driver is None else {"worker": worker, "driver": driver}
+    text = json.dumps({name: asdict(process) for name, process in names.items()})
+    (folder / ".worker.json").write_text(text, encoding="utf-8")
+
+
+def _end_orphan(folder: Path) -> None:
+    try:
+        written = json.loads((folder / ".worker.json").read_text(encoding="utf-8"))
+        worker, driver = ProcessId(**written["worker"]), ProcessId(**written["driver"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    myself = ProcessId.of(os.getpid())
+    # Of another machine, or another container, nothing can be said.
+    if myself is None or {worker.boot, driver.boot} != {myself.boot}:
+        return
+    if ProcessId.of(worker.pid) == worker and ProcessId.of(driver.pid) != driver:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(worker.pid, signal.SIGKILL)
