@@ -250,7 +250,8 @@ class Driver:
 
     def _start(self, number: int, index: int) -> Work | None:
         """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
-        entry = self._roster.take_up(number, index)
+        place = self._slots[index].name
+        entry = self._roster.take_up(number, index, place)
         if not self._can_end(number):
             # A declared point says nothing of what the sampler will propose next.
             self._misfits += not entry.is_declared
@@ -261,7 +262,7 @@ class Driver:
         self._running[number] = _Running(entry, work)
         self._observe(
             TrialStarted(
-                number, index, entry.realised, entry.attempt, self._study.grid.total_steps
+                number, index, entry.realised, entry.attempt, self._study.grid.total_steps, place
             )
         )
         return work

@@ -33,6 +33,8 @@ class TrialStarted:
     attempt: int
     """1 for a new trial; more after a resume, a thaw or a retry."""
     total_steps: int
+    place: str = ""
+    """The slot's name."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class RepeatStarted:
     slot: int
     attempt: int
     total_steps: int
+    place: str = ""
+    """The slot's name."""
 
 
 @dataclass(frozen=True)

@@ -162,9 +162,10 @@ class Roster:
         self._points.pop(0)
         return number
 
-    def take_up(self, number: int, slot: int) -> Entry:
+    def take_up(self, number: int, slot: int, place: str) -> Entry:
         """A RUNNING trial made ready for its next attempt: parameters, configuration, folder.
 
+        `slot` and `place` are the slot's index and name.
         Raises: StudyConflictError if it, or what its folder holds, is not under the protocol.
         """
         trial = trials.take_up(self._with_sampler(number), number)
@@ -174,7 +175,7 @@ class Roster:
         refuse_other_run(self._study.name, self._lock, f"trial {number}", config, folder)
         attributes = trial.user_attrs
         attempt = int(attributes.get("attempt", 0)) + 1
-        changed = {**realised, "attempt": attempt, "slot": slot}
+        changed = {**realised, "attempt": attempt, "slot": slot, "place": place}
         trials.set_attributes(self._optuna, number, changed)
         make_private(folder)
         self.write(number)

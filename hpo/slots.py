@@ -34,10 +34,20 @@ class Work:
     """The trial's; a checkpoint in it is gone on from."""
 
 
+BreakdownKind = Literal["error", "died", "killed", "hung", "memory", "device", "lost"]
+"""How a worker broke down.
+
+`error`: an exception in the trial. `died`: a signal, or an exit. `killed`: SIGKILL
+from outside, while the kernel was not short of memory. `hung`: silent for too long. `memory`: none
+was left, of the machine or of the device. `device`: a CUDA error after which the process is
+useless, and maybe the device. `lost`: the whole place went away, as a cluster's node may.
+"""
+
+
 class WorkerError(Exception):
     """A worker broke down, which says nothing about the configuration unless it is memory."""
 
-    def __init__(self, reason: str, kind: Literal["error", "died", "hung", "memory"]) -> None:
+    def __init__(self, reason: str, kind: BreakdownKind) -> None:
         super().__init__(reason)
         self.reason = reason
         self.kind = kind
@@ -58,6 +68,16 @@ class WorkerMistakeError(UserError):
 
 class Slot(Protocol):
     """A place where one trial runs at a time. All but `kill` is called from one thread."""
+
+    @property
+    def name(self) -> str:
+        """For people: `cpu`, `cpu 1`, `gpu 1`, `gpu 1 #2` for a second trial on one GPU."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What several slots may share, and what may be at fault: `cpu`, `gpu 1`."""
+        ...
 
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
         """Runs an attempt to its outcome, its events answered by `on_event`.

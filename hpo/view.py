@@ -61,21 +61,26 @@ def plain_line(event: Event, scores: ScoreFormat) -> str | None:
         case StudyStarted():
             line = _started_line(event)
         case TrialStarted():
-            again = f" again, attempt {event.attempt}" if event.attempt > 1 else ""
-            line = f"trial {event.number} started{again}: {short_parameters(event.parameters)}"
+            line = f"trial {event.number} {_started(event)}"
+            line += f": {short_parameters(event.parameters)}"
         case TrialEvaluated(number, evaluation) if not evaluation.replayed:
             score = scores.named(evaluation.value)
             line = f"trial {number} {visible(evaluation.stage)} step {evaluation.step}: {score}"
         case TrialEnded():
             line = _ended_line(event, scores)
         case RepeatStarted(number, seed):
-            again = f" again, attempt {event.attempt}" if event.attempt > 1 else ""
-            line = f"finals: trial {number} on fresh seed {seed} started{again}"
+            line = f"finals: trial {number} on fresh seed {seed} {_started(event)}"
         case RepeatEnded():
             line = _repeat_line(event, scores)
         case Note():
             line = visible(event.text)
     return line
+
+
+def _started(event: TrialStarted | RepeatStarted) -> str:
+    """Where and how often it started; the one CPU slot is not worth naming."""
+    on = "" if event.place in ("", "cpu") else f" on {visible(event.place)}"
+    return f"started again{on}, attempt {event.attempt}" if event.attempt > 1 else f"started{on}"
 
 
 def _repeat_line(event: RepeatEnded, scores: ScoreFormat) -> str:
@@ -109,7 +114,7 @@ class _Running:
 
     name: str
     """`7`, or `7 seed 2` in the finals."""
-    slot: int
+    place: str
     progress: Progress
     score: float | None = None
 
@@ -138,7 +143,7 @@ class Board:
                 self.finished, self.total = event.finished, event.total
             case TrialStarted():
                 waiting = Progress("", 0, event.total_steps, None, 0.0, note="starting")
-                self.running[event.number, 0] = _Running(str(event.number), event.slot, waiting)
+                self.running[event.number, 0] = _Running(str(event.number), event.place, waiting)
             case TrialProgressed(number, progress) if (number, 0) in self.running:
                 self.running[number, 0].progress = progress
             case TrialEvaluated(number, evaluation) if (number, 0) in self.running:
@@ -146,7 +151,7 @@ class Board:
             case RepeatStarted(number, seed):
                 waiting = Progress("", 0, event.total_steps, None, 0.0, note="starting")
                 name = f"{number} seed {seed}"
-                self.running[number, seed] = _Running(name, event.slot, waiting)
+                self.running[number, seed] = _Running(name, event.place, waiting)
             case RepeatProgressed(number, seed, progress) if (number, seed) in self.running:
                 self.running[number, seed].progress = progress
             case RepeatEnded(number, seed):
@@ -184,7 +189,7 @@ def _running_table(trials: list[_Running], scores: ScoreFormat) -> Table:
         left = duration((now.total_steps - now.step) / speed) if speed > 0 else MISSING
         cells = (
             trial.name,
-            str(trial.slot),
+            trial.place,
             now.stage,
             f"{now.step}/{now.total_steps}",
             MISSING if now.loss is None else f"{now.loss:.3f}",

@@ -270,7 +270,7 @@ class Finals:
         for attempt in range(1, RETRIES + 2):
             with self._changed:
                 total = self._study.grid.total_steps
-                self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total))
+                self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total, slot.name))
             work = Work(job.trial, attempt, config, place)
             with self._changed:
                 self._running += 1

@@ -54,13 +54,17 @@ class LocalSlot:
         self,
         cache: Path,
         *,
+        name: str = "cpu",
+        device: str = "cpu",
         threads: int = 1,
         gpu: str | None = None,
         module: str = "core.run",
         silence_s: float = SILENCE_S,
     ) -> None:
-        device: Literal["cpu", "cuda"] = "cpu" if gpu is None else "cuda"
-        self._hello = Hello(module, tuple(sys.path), device, threads, cache)
+        self.name = name
+        self.device = device
+        kind: Literal["cpu", "cuda"] = "cpu" if gpu is None else "cuda"
+        self._hello = Hello(module, tuple(sys.path), kind, threads, cache)
         self._gpu = gpu
         self._silence_s = silence_s
         self._child: _Process | None = None

@@ -32,10 +32,10 @@ EVIL = "\x1b[2Jgone [red]red[/red]"
 STORY: list[Event] = [
     StudyStarted("depth_sweep", 0, 3, 2, False),
     Note("3 pairs are also in the test set"),
-    TrialStarted(0, 1, {"model.num_layers": 5, "finetune.learning_rate": 3e-4}, 1, 220),
+    TrialStarted(0, 1, {"model.num_layers": 5, "finetune.learning_rate": 3e-4}, 1, 220, "cpu 1"),
     TrialProgressed(0, Progress("pretrain", 13, 220, 6.78901, 5.5)),
     TrialEvaluated(0, Evaluation("pretrain", 20, 1.239)),
-    TrialStarted(1, 0, {"model.num_layers": 7}, 2, 220),
+    TrialStarted(1, 0, {"model.num_layers": 7}, 2, 220, "cpu 0"),
     TrialEvaluated(1, Evaluation("pretrain", 20, 0.5, replayed=True)),
     TrialEvaluated(1, Evaluation("finetune", 40, 0.7)),
     TrialEnded(1, "pruned", 0.7, 40, "below the median of 3 trials", 17.0, False),
@@ -70,7 +70,7 @@ def picture(*events: Event, width: int = 80, now: float = 90.0) -> str:
 
 
 REPEAT = (
-    RepeatStarted(7, 2, slot=0, attempt=1, total_steps=220),
+    RepeatStarted(7, 2, slot=0, attempt=1, total_steps=220, place="cpu 0"),
     RepeatProgressed(7, 2, Progress("finetune", 110, 220, 2.5, 10.0)),
 )
 REPEATED = RepeatEnded(7, 2, "complete", 30.0, "", 83.0)
@@ -79,9 +79,9 @@ BROKEN = RepeatEnded(3, 1, "failed", None, "the worker died", 4.25)
 
 def test_repeats_are_told_by_trial_and_fresh_seed() -> None:
     assert plain(*REPEAT, REPEATED, replace(REPEAT[0], attempt=2), BROKEN) == [
-        "finals: trial 7 on fresh seed 2 started",
+        "finals: trial 7 on fresh seed 2 started on cpu 0",
         "finals: trial 7 on fresh seed 2 complete, 30.00 BLEU, after 1 min 23 s",
-        "finals: trial 7 on fresh seed 2 started again, attempt 2",
+        "finals: trial 7 on fresh seed 2 started again on cpu 0, attempt 2",
         "finals: trial 3 on fresh seed 1 failed, after 4.2 s: the worker died",
     ]
     assert "7 seed 2" in picture(*REPEAT)
@@ -93,9 +93,9 @@ def test_plain_lines_tell_each_start_evaluation_and_end_once() -> None:
     assert plain(*STORY) == [
         "depth_sweep: 3 trials, 2 at the same time",
         "3 pairs are also in the test set",
-        "trial 0 started: num_layers=5 learning_rate=0.0003",
+        "trial 0 started on cpu 1: num_layers=5 learning_rate=0.0003",
         "trial 0 pretrain step 20: 1.24 BLEU",
-        "trial 1 started again, attempt 2: num_layers=7",
+        "trial 1 started again on cpu 0, attempt 2: num_layers=7",
         "trial 1 finetune step 40: 0.70 BLEU",
         "trial 1 pruned at step 40, 0.70 BLEU, after 17 s: below the median of 3 trials",
         "trial 0 finetune step 220: 30.00 BLEU",
@@ -123,7 +123,7 @@ def test_the_picture_shows_running_and_ended_trials(width: int) -> None:
     head, columns, running, *_ = middle.split("\n")
     assert " ".join(head.split()) == "depth_sweep 1/3 trials 1 min 23 s"
     assert " ".join(columns.split()) == "trial slot stage step loss BLEU steps/s left"
-    assert " ".join(running.split()) == "0 1 pretrain 13/220 6.789 1.24 5.5 38 s"
+    assert " ".join(running.split()) == "0 cpu 1 pretrain 13/220 6.789 1.24 5.5 38 s"
     assert "pruned" in middle
     assert "below the median of 3 trials" in middle
     assert all(len(line) <= width for line in middle.split("\n"))
@@ -178,6 +178,17 @@ def test_paused_and_interrupted_trials_are_not_finished() -> None:
         for n, outcome in enumerate(("paused", "interrupted"))
     ]
     assert "0/3 trials" in picture(STORY[0], *ended)
+
+
+def test_the_place_is_named_unless_it_is_the_one_cpu_slot() -> None:
+    on_gpu = TrialStarted(3, 1, {"model.num_layers": 5}, 1, 220, "gpu 1")
+    repeat = RepeatStarted(7, 2, 0, 2, 220, "gpu 1 #2")
+    assert plain(on_gpu, repeat, TrialStarted(4, 0, {"model.num_layers": 5}, 1, 220, "cpu")) == [
+        "trial 3 started on gpu 1: num_layers=5",
+        "finals: trial 7 on fresh seed 2 started again on gpu 1 #2, attempt 2",
+        "trial 4 started: num_layers=5",
+    ]
+    assert "gpu 1 #2" in picture(STORY[0], on_gpu, repeat)
 
 
 def test_hostile_names_are_shown_as_text() -> None:

@@ -71,8 +71,10 @@ def write_study(folder: Path, *, space: str = SPACE, rest: str = "") -> None:
 class ToySlot:
     """A slot that runs the toy task in the calling thread."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, name: str = "cpu", device: str = "cpu") -> None:
         self.cache = cache
+        self.name = name
+        self.device = device
         self.is_closed = False
 
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
@@ -97,7 +99,7 @@ class ToySlot:
 
 def toy_slots(number: int, cache: Path) -> list[ToySlot]:
     """Slots as `launch` asks for them."""
-    return [ToySlot(cache) for _ in range(number)]
+    return [ToySlot(cache, f"cpu {index}") for index in range(number)]
 
 
 @dataclass
