@@ -42,6 +42,7 @@ from hpo.records import TestReading
 from hpo.roster import Roster
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
+from hpo.shift import Shift
 from hpo.slots import Slot
 from hpo.warm_start import Prior
 
@@ -73,12 +74,13 @@ class Phases:
             slots = make_slots(self.options.jobs, self.folder.cache)
             for slot in slots:
                 stack.enter_context(closing(slot))
+            shift = Shift(slots, self._tell_quarantine)
             if not self._is_finished:
-                self._drive(slots, scheduler)
+                self._drive(shift, scheduler)
             if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
-                self._hold_finals(slots)
+                self._hold_finals(shift)
             if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
-                self._read_test_set(slots)
+                self._read_test_set(shift)
         if self._finals is not None and self.stop is not Stop.INTERRUPTED:
             self._finals.compare(self._has_time)
         if self.stop is not None:
@@ -93,13 +95,19 @@ class Phases:
             return True
         return len(trials.finished(self.optuna_study)) >= self.total
 
-    def _drive(self, slots: Sequence[Slot], scheduler: Scheduler) -> None:
-        for slot in slots:
+    def _tell_quarantine(self, device: str, reason: str) -> None:
+        """Says that a device is given no more work, and remembers it in the study."""
+        self.observe(Note(f"{device} is given no more work, it breaks down too often: {reason}"))
+        before = self.optuna_study.user_attrs.get(attributes.QUARANTINED, {})
+        self.optuna_study.set_user_attr(attributes.QUARANTINED, {**before, device: reason})
+
+    def _drive(self, shift: Shift, scheduler: Scheduler) -> None:
+        for slot in shift.slots:
             slot.warm()
         roster, finals = self._roster, self.study.finals
         room = estimate_bytes(
             _most_weights(self.study),
-            jobs=len(slots),
+            jobs=len(shift.slots),
             keep=self.study.kept + finals.top * finals.seeds,
         )
         check_room(self.folder.path, room)
@@ -114,7 +122,7 @@ class Phases:
             total=self.total,
         )
         self.optuna_study.set_user_attr(attributes.STOPPED, None)
-        self.stop = driver.run(slots)
+        self.stop = driver.run(shift)
         self.failure = driver.failure
         if self.stop is Stop.TIME:
             self.observe(Note("the time for trials is used up"))
@@ -189,7 +197,7 @@ class Phases:
             self.observe(Note(note))
         return facts
 
-    def _hold_finals(self, slots: Sequence[Slot]) -> None:
+    def _hold_finals(self, shift: Shift) -> None:
         """Repeats the finalists on fresh seeds, as far as there is time."""
         self._finals = Finals(
             self.study,
@@ -203,9 +211,9 @@ class Phases:
         if self._finals.is_done:
             return
         if self.stop is None:
-            self._tell_that_it_goes_on(len(slots))
+            self._tell_that_it_goes_on(len(shift.slots))
         try:
-            if not self._finals.run(slots, self._facts):
+            if not self._finals.run(shift, self._facts):
                 self.stop = Stop.INTERRUPTED
             elif self.stop is None:
                 self.stop = Stop.FINISHED
@@ -247,7 +255,7 @@ class Phases:
         started = StudyStarted(self.study.name, finished, self.total, slots, True, leader)
         self.observe(started)
 
-    def _read_test_set(self, slots: Sequence[Slot]) -> None:
+    def _read_test_set(self, shift: Shift) -> None:
         """Reads the test set for all finalists, unless an earlier opening stands."""
         assert self._finals is not None
         metric, standings = self.study.spec.metric, self._finals.standings
@@ -293,11 +301,11 @@ class Phases:
             learn_reading=self._learn_reading,
         )
         try:
-            self.reading = reader.read(slots)
+            self.reading = reader.read(shift)
         finally:
             self.clock.save(now=True)
         self.failure = reader.failure
-        if reader.is_interrupted:
+        if shift.is_interrupted:
             self.stop = Stop.INTERRUPTED
         if self.reading is not None:
             self._tell_why_there_is_no_mean(self.reading)

@@ -83,7 +83,10 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
 
     def interrupt(driver: Driver, event: Event) -> None:
         seen.append(event)
-        if sum(isinstance(one, event_kind) for one in seen) == 3 and not driver._interrupts:
+        if (
+            sum(isinstance(one, event_kind) for one in seen) == 3
+            and not driver._shift.is_interrupted
+        ):
             driver.interrupt()
 
     stops = []
@@ -287,7 +290,7 @@ def test_declared_points_without_time_do_not_end_the_search(
 def test_what_does_not_leave_at_the_time_limit_is_killed(
     bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.slots.GRACE_S", 0.3)
+    monkeypatch.setattr("hpo.shift.GRACE_S", 0.3)
     one = bench()
 
     class DeafSlot(ToySlot):

@@ -22,6 +22,7 @@ from hpo.pruners import build_pruner
 from hpo.roster import Roster
 from hpo.schedulers import Scheduler
 from hpo.schedulers.plain import PlainScheduler
+from hpo.shift import Shift
 from hpo.slots import Slot, Work
 
 MakeStudy = Callable[..., Study]
@@ -112,6 +113,7 @@ class Bench:
     events: list[Event] = field(default_factory=list)
     elapsed_s: float = 0.0
     failure: str | None = None
+    quarantined: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         direction = self.study.spec.metric.direction
@@ -152,7 +154,7 @@ class Bench:
             total=total,
         )
         given = toy_slots(slots, self.folder.cache) if isinstance(slots, int) else slots
-        stop = driver.run(given)
+        stop = driver.run(Shift(given, self.quarantined.__setitem__))
         self.failure = driver.failure
         return stop
 
