@@ -25,16 +25,13 @@ from hpo.events import (
     TrialProgressed,
     TrialStarted,
 )
-from hpo.forecast import Forecast, prudent_s
+from hpo.faults import FAILURES_IN_A_ROW, FailureRow
+from hpo.forecast import Forecast
+from hpo.horizon import Horizon
 from hpo.roster import Roster
 from hpo.schedulers import Propose, Scheduler, Standing, Thaw
 from hpo.shift import LOOK_EVERY_S, Shift
 from hpo.slots import Slot, Work, WorkerError
-
-FAILURES_IN_A_ROW = 5
-"""So many failed trials one after another are no accident: the study stops."""
-MISFITS = 3
-"""So many proposals one after another that cannot end in time, and no more are asked for."""
 
 
 class Stop(enum.Enum):
@@ -72,16 +69,13 @@ class Driver:
         self._deadline = deadline
         self._observe = observe
         self._total = total
+        self._horizon = Horizon(deadline, forecast, roster)
         self._queue = deque(roster.orphans())
         """RUNNING trials that nobody is at, those that broke down last first."""
         self._running: dict[int, Attempt] = {}
-        self._misfits = 0
         self._moves = 0
         """What has happened that could change a scheduler's mind."""
-        self._has_seen_costs = any(trial.intermediate_values for trial in roster.stored())
-        self._has_no_time = False
-        """Something could not be started because it would not have ended."""
-        self._failures = 0
+        self._failures = FailureRow()
         self._failure: str | None = None
 
     def run(self, shift: Shift) -> Stop:
@@ -175,7 +169,7 @@ class Driver:
             if number is None:
                 return None
             self._queue.remove(number)
-            if self._can_end(number):
+            if self._horizon.can_end(number):
                 return number
         return None
 
@@ -192,52 +186,28 @@ class Driver:
             return self._roster.create(choice.drawn)
         return None
 
-    def _can_end(self, number: int) -> bool:
-        """Whether a trial is expected to come to its end before the search does.
-
-        Before anything has been seen everything can, as something must be tried. Until a trial is
-        complete the expectation counts, then the time that one trial in twenty exceeds.
-        """
-        left = self._deadline.search_left_s
-        if left is None or not self._has_seen_costs:
-            return True
-        to_go = self._forecast.of_trial(number)
-        can = (to_go.seconds if self._roster.best is None else prudent_s(to_go)) <= left
-        self._has_no_time = self._has_no_time or not can
-        return can
-
-    def _has_room_for_more(self) -> bool:
-        """Whether a new trial may be found that comes to its end before the search does."""
-        left = self._deadline.search_left_s
-        if left is None or not self._has_seen_costs:
-            return True
-        has_room = self._misfits < MISFITS and self._forecast.can_fit(left)
-        self._has_no_time = self._has_no_time or not has_room
-        return has_room
-
     def _standing(self) -> Standing:
         paused = self._roster.paused()
         return Standing(
             trials=self._roster.stored(),
             running=frozenset((*self._running, *self._queue)),
-            paused={number: step for number, step in paused.items() if self._can_end(number)},
+            paused={
+                number: step for number, step in paused.items() if self._horizon.can_end(number)
+            },
             finished=self._roster.finished,
             total=self._total,
-            can_propose=self._roster.can_propose() and self._has_room_for_more(),
+            can_propose=self._roster.can_propose() and self._horizon.has_room_for_more(),
             costs=self._forecast,
-            time_left_s=self._deadline.search_left_s,
+            time_left_s=self._horizon.left_s,
         )
 
     def _start(self, number: int, index: int) -> Attempt | None:
         """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
         place = self._shift.slots[index].name
         entry = self._roster.take_up(number, index, place)
-        if not self._can_end(number):
-            # A declared point says nothing of what the sampler will propose next.
-            self._misfits += not entry.is_declared
+        if not self._horizon.fits(entry):
             self._roster.pause(number, self._roster.step_of(number))
             return None
-        self._misfits = 0
         work = Work(number, entry.attempt, entry.config, entry.folder)
         attempt = Attempt(entry, work, self._study.trial_time_limit_s)
         self._running[number] = attempt
@@ -272,7 +242,7 @@ class Driver:
         last = max(self._roster.reported(entry), default=0)
         if self._roster.report(entry, evaluation):
             self._observe(TrialEvaluated(entry.number, evaluation))
-            self._has_seen_costs = True
+            self._horizon.see()
             self._move()
         # A step before the last stored one was judged, and the trial went on. Of the last one
         # nobody knows whether its verdict was obeyed before the driver ended.
@@ -345,24 +315,11 @@ class Driver:
         self._deadline.clock.save(now=True)
         step = self._last_of(attempt)[0] if outcome is None else outcome.step
         self._tell_observer(attempt, ending.state, ending.value, step, ending.reason)
-        self._count_failure(attempt, ending)
-
-    def _count_failure(self, attempt: Attempt, ending: Ending) -> None:
-        """Stops the study after too many failed trials in a row.
-
-        A configuration too large for the memory is a finding, not a failure; but where no trial
-        is complete yet, it may as well be the machine that has none to give.
-        """
-        if ending.state == "failed" or (ending.outcome == "memory" and self._roster.best is None):
-            self._failures += 1
-        elif ending.outcome != "memory":
-            self._failures = 0
-        if self._failures >= FAILURES_IN_A_ROW and self._failure is None:
+        failures = self._failures.note(ending, is_any_complete=self._roster.best is not None)
+        if failures >= FAILURES_IN_A_ROW and self._failure is None:
             log = attempt.entry.folder / "worker.log"
             see = f"; see {label(log)}" if log.exists() else ""
-            self._failure = (
-                f"{self._failures} trials failed one after another: {ending.reason}{see}"
-            )
+            self._failure = f"{failures} trials failed one after another: {ending.reason}{see}"
 
     def _leave(self, attempt: Attempt) -> None:
         """Leaves a trial RUNNING, for a free slot to take up, or for the next run."""
@@ -397,6 +354,6 @@ class Driver:
             return Stop.FAILED
         if self._roster.finished >= self._total:
             return Stop.FINISHED
-        if self._deadline.is_search_over or self._has_no_time:
+        if self._deadline.is_search_over or self._horizon.has_refused:
             return Stop.TIME
         return Stop.IDLE if self._roster.can_propose() else Stop.EXHAUSTED

@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from hpo.endings import Ending
 from hpo.slots import BreakdownKind, WorkerError
 
 RETRIES = 1
@@ -19,6 +20,8 @@ MOST_EXCUSED = 10
 """Attempts in a row that were killed or lost without having got further, and no more are made."""
 FAULTS_OF_A_DEVICE = 3
 """So many breakdowns in a row, of two trials at least, are the device's fault."""
+FAILURES_IN_A_ROW = 5
+"""So many failed trials one after another are no accident: the study stops."""
 _EXCUSED: Collection[BreakdownKind] = ("killed", "lost")
 """What comes from outside and says nothing of trial or device."""
 
@@ -116,3 +119,23 @@ class Quarantine:
     def may_take(self, device: str, work: Hashable, others: Collection[str]) -> bool:
         """Whether work is for `device`: what broke down there goes to one of the `others`."""
         return self._last.get(work) != device or not set(others) - self.devices
+
+
+class FailureRow:
+    """Counts failed trials one after another, over all slots."""
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def note(self, ending: Ending, *, is_any_complete: bool) -> int:
+        """How many there are, with a trial that ended so.
+
+        A configuration too large for the memory is a finding: it neither lengthens nor ends the
+        row. But while no trial of the study is complete, it may as well be that there is none to
+        have, and it counts.
+        """
+        if ending.state == "failed" or (ending.outcome == "memory" and not is_any_complete):
+            self._length += 1
+        elif ending.outcome != "memory":
+            self._length = 0
+        return self._length

@@ -21,6 +21,7 @@ from hpo.events import (
     TrialProgressed,
     TrialStarted,
 )
+from hpo.horizon import Horizon
 from hpo.slots import Work, WorkerError
 
 
@@ -274,7 +275,7 @@ def test_declared_points_without_time_do_not_end_the_search(
         rest=points,
     )
 
-    def can_end(self: Driver, number: int) -> bool:
+    def can_end(self: Horizon, number: int) -> bool:
         return number < 1 or one.found.get_trials()[number].params.get("model.width") not in {
             91,
             92,
@@ -282,7 +283,7 @@ def test_declared_points_without_time_do_not_end_the_search(
             94,
         }
 
-    monkeypatch.setattr(Driver, "_can_end", can_end)
+    monkeypatch.setattr(Horizon, "can_end", can_end)
     assert one.run(3, limit_s=30.0) is Stop.FINISHED
     assert one.states() == "CWWWWCC"
 
