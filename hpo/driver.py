@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from contextlib import suppress
 from functools import partial
 
 from core.task import Evaluation, Outcome, OutcomeState, Progress, Verdict
@@ -92,8 +93,12 @@ class Driver:
         self._observe(StudyStarted(self._study.name, finished, self._total, slots, resumed, best))
         try:
             shift.run(self._work_in)
-        finally:
-            self._deadline.clock.save(now=True)
+        except BaseException:
+            # What ended the run is to be told, not that the storage is gone by now too.
+            with suppress(Exception):
+                self._deadline.clock.save(now=True)
+            raise
+        self._deadline.clock.save(now=True)
         return self._why()
 
     @property

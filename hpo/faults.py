@@ -16,8 +16,9 @@ RETRIES = 1
 """Further attempts, each in a fresh process, after a breakdown; anew whenever one got further."""
 MOST_FAULTS = 10
 """Breakdowns in all after which a trial is given up though each attempt got further."""
-MOST_EXCUSED = 10
-"""Attempts in a row that were killed or lost without having got further, and no more are made."""
+MOST_EXCUSED = 20
+"""Attempts in a row that were killed or lost without having got further, and no more are made.
+Where three starts in five are killed, one trial in ten thousand is given up."""
 FAULTS_OF_A_DEVICE = 3
 """So many breakdowns in a row, of two trials at least, are the device's fault."""
 FAILURES_IN_A_ROW = 5
