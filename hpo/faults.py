@@ -18,7 +18,7 @@ MOST_FAULTS = 10
 """Breakdowns in all after which a trial is given up though each attempt got further."""
 MOST_EXCUSED = 20
 """Attempts in a row that were killed or lost without having got further, and no more are made.
-Where three starts in five are killed, one trial in ten thousand is given up."""
+Where three attempts in five are killed so, that befalls four evaluations in 100,000."""
 FAULTS_OF_A_DEVICE = 3
 """So many breakdowns in a row, of two trials at least, are the device's fault."""
 FAILURES_IN_A_ROW = 5

@@ -186,7 +186,7 @@ def test_two_hundred_kills_lose_nothing(bench: MakeBench) -> None:
     one, chance, kills = bench({"sampler.name": "random"}), random.Random(3), [200]
 
     def kill(number: int, event: Any) -> str | None:
-        if kills[0] and chance.random() < 0.7:
+        if kills[0] and chance.random() < 0.9:
             kills[0] -= 1
             return "killed"
         return None
@@ -195,7 +195,7 @@ def test_two_hundred_kills_lose_nothing(bench: MakeBench) -> None:
         """Also killed before its first event."""
 
         def run(self, work: Work, on_event: OnEvent) -> Outcome:
-            if kills[0] and chance.random() < 0.3:
+            if kills[0] and chance.random() < 0.4:
                 kills[0] -= 1
                 raise WorkerError("killed at the start", "killed")
             return super().run(work, on_event)
