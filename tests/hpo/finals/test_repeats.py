@@ -255,6 +255,41 @@ def test_a_breakdown_is_tried_once_more_and_then_given_up(
     assert run_study(study, runs, trials=1).already_finished
 
 
+def test_a_repeat_that_breaks_down_on_one_device_goes_on_on_another(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study, runs = make_study(overrides={"finals.top": 1, "finals.seeds": 4}), tmp_path / "runs"
+    run_study(study, runs, trials=2)
+    for path in (runs / "toy").glob("finals/**/*.json"):
+        path.unlink()
+    told: list[str] = []
+
+    class Broken(ToySlot):
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            raise WorkerError("no CUDA", "device")
+
+    class Patient(ToySlot):
+        """Leaves the other slot what it can take."""
+
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            with crew.changed:
+                crew.changed.wait_for(lambda: told, 20)
+            return super().run(work, on_event)
+
+    folder, watch = StudyFolder(runs, "toy"), Watcher()
+    crew = Shift(
+        [Broken(folder.cache, "gpu 0", "gpu 0"), Patient(folder.cache, "gpu 1", "gpu 1")],
+        lambda device, reason: told.append(device),
+    )
+    found = read_study(None, "toy", runs).optuna_study
+    finals = Finals(study, found, folder, observe=watch)
+    assert finals.run(crew, Facts({"data": "d" * 64}))
+    assert told == ["gpu 0"]
+    assert [event.outcome for event in watch.of(RepeatEnded)] == ["complete"] * 4
+    places = [event.place for event in watch.of(RepeatStarted)]
+    assert sorted(places) == ["gpu 0"] * 3 + ["gpu 1"] * 4
+
+
 def test_ctrl_c_pauses_the_finals_and_the_same_command_goes_on(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:

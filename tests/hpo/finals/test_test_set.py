@@ -111,6 +111,17 @@ def test_where_no_run_can_be_scored_that_is_the_failure(number: int, bench: Benc
     assert reader.failure == "the test set could not be read: too dark"
 
 
+def test_what_one_device_cannot_read_another_does(bench: Bench) -> None:
+    slots = [Scoring(fail), Scoring(lambda place: 7.0)]
+    for index, slot in enumerate(slots):
+        slot.device = f"gpu {index}"
+    reading = bench.reader().read(Shift(slots))
+    assert reading is not None
+    assert {(run.trial, run.seed) for run in reading.runs} == set(RUNS)
+    assert len(bench.notes) <= 3
+    assert set(bench.notes) <= {"test set: too dark; trying it again"}
+
+
 def test_what_is_read_when_time_is_over_is_killed_and_left_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
