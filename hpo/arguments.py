@@ -11,6 +11,7 @@ from typing import Literal, NoReturn
 
 from core.errors import UserError
 from hpo import __version__
+from hpo.durations import EXAMPLES, seconds_in
 
 COMMANDS = {
     "run": "run a study, or go on with it",
@@ -48,7 +49,6 @@ examples:
 """
 
 DEFAULT_RUNS_DIR = Path("runs")
-_UNIT_SECONDS = (3600, 60, 1)
 
 
 class CommandError(UserError):
@@ -163,6 +163,12 @@ def _add_study_options(command: _Parser) -> None:
         type=_duration("--time-limit"),
         metavar="TIME",
         help="wall-clock over the study, resumes included: 90s, 45m, 2h, 1h30m",
+    )
+    command.add_argument(
+        "--trial-time-limit",
+        type=_duration("--trial-time-limit"),
+        metavar="TIME",
+        help="of one trial, over all its attempts (default: the study's own, or none)",
     )
     command.add_argument(
         "--jobs",
@@ -281,21 +287,9 @@ def _duration(name: str) -> Callable[[str], float]:
     """A reader of durations such as `90s`, `45m`, `2h` and `1h30m`, in seconds."""
 
     def read(text: str) -> float:
-        parts = re.fullmatch(
-            r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?", text, re.IGNORECASE
-        )
-        seconds = (
-            sum(
-                int(part or 0) * unit
-                for part, unit in zip(parts.groups(), _UNIT_SECONDS, strict=True)
-            )
-            if parts
-            else 0
-        )
-        if seconds:
-            return float(seconds)
-        raise CommandError(
-            f"{name} must be a time above zero", got=text, allowed="90s, 45m, 2h, 1h30m"
-        )
+        seconds = seconds_in(text)
+        if seconds is None:
+            raise CommandError(f"{name} must be a time above zero", got=text, allowed=EXAMPLES)
+        return seconds
 
     return read

@@ -93,9 +93,11 @@ def _declared(arguments: argparse.Namespace) -> Study:
     from hpo.declarations import load_study
 
     seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
+    limit_s = arguments.trial_time_limit
+    limit = [] if limit_s is None else [f"trial_time_limit={limit_s:.0f}s"]
     return load_study(
         arguments.study,
-        overrides=[*arguments.overrides, *seed],
+        overrides=[*arguments.overrides, *seed, *limit],
         data=arguments.data,
         name=arguments.name,
     )

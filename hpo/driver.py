@@ -7,16 +7,15 @@ from their threads; one lock makes their calls take turns.
 from __future__ import annotations
 
 import enum
-import threading
-import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import partial
 
 from core.task import Evaluation, Outcome, OutcomeState, Progress, Verdict
+from hpo.attempts import Attempt
 from hpo.clock import Deadline
 from hpo.declarations import Study
+from hpo.declarations.files import label
 from hpo.endings import Ending, ending_of, ending_of_fault
 from hpo.events import (
     Note,
@@ -27,19 +26,13 @@ from hpo.events import (
     TrialProgressed,
     TrialStarted,
 )
-from hpo.forecast import Forecast, prudent_s
-from hpo.interrupts import listening
-from hpo.roster import Entry, Roster
+from hpo.faults import FAILURES_IN_A_ROW, FailureRow
+from hpo.forecast import Forecast
+from hpo.horizon import Horizon
+from hpo.roster import Roster
 from hpo.schedulers import Propose, Scheduler, Standing, Thaw
-from hpo.slots import Slot, Work, WorkerError, enforcing, serve
-
-RETRIES = 1
-"""Further attempts, each in a fresh process, that a trial is given when its worker breaks down."""
-FAILURES_IN_A_ROW = 5
-"""So many failed trials one after another are no accident: the study stops."""
-_LOOK_EVERY_S = 0.2
-MISFITS = 3
-"""So many proposals one after another that cannot end in time, and no more are asked for."""
+from hpo.shift import LOOK_EVERY_S, Shift
+from hpo.slots import Slot, Work, WorkerError
 
 
 class Stop(enum.Enum):
@@ -53,21 +46,6 @@ class Stop(enum.Enum):
     TIME = "time"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
-
-
-@dataclass
-class _Running:
-    """An attempt in a slot."""
-
-    entry: Entry
-    work: Work
-    is_to_pause: bool = False
-    """The scheduler answered PAUSE, rather than somebody's Ctrl-C."""
-    begun: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.begun
 
 
 class Driver:
@@ -92,22 +70,16 @@ class Driver:
         self._deadline = deadline
         self._observe = observe
         self._total = total
-        self._changed = threading.Condition(threading.RLock())
-        self._orphans = deque(roster.orphans())
-        self._running: dict[int, _Running] = {}
-        self._slots: Sequence[Slot] = ()
-        self._misfits = 0
+        self._horizon = Horizon(deadline, forecast, roster)
+        self._queue = deque(roster.orphans())
+        """RUNNING trials that nobody is at, those that broke down last first."""
+        self._running: dict[int, Attempt] = {}
         self._moves = 0
         """What has happened that could change a scheduler's mind."""
-        self._has_seen_costs = any(trial.intermediate_values for trial in roster.stored())
-        self._has_no_time = False
-        """Something could not be started because it would not have ended."""
-        self._interrupts = 0
-        self._failures = 0
+        self._failures = FailureRow()
         self._failure: str | None = None
-        self._error: BaseException | None = None
 
-    def run(self, slots: Sequence[Slot]) -> Stop:
+    def run(self, shift: Shift) -> Stop:
         """Works until the budget is spent or something stops it.
 
         Every trial is then finished, paused, or RUNNING with a checkpoint that the next run goes
@@ -115,19 +87,18 @@ class Driver:
 
         Raises: whatever a slot, the storage or the observer raised, a user's mistake included.
         """
-        self._slots = slots
-        resumed = bool(self._roster.finished or self._orphans or self._roster.paused())
-        finished, best = self._roster.finished, self._roster.best
-        self._observe(
-            StudyStarted(self._study.name, finished, self._total, len(slots), resumed, best)
-        )
+        self._shift, self._changed = shift, shift.changed
+        resumed = bool(self._roster.finished or self._queue or self._roster.paused())
+        finished, best, slots = self._roster.finished, self._roster.best, len(shift.slots)
+        self._observe(StudyStarted(self._study.name, finished, self._total, slots, resumed, best))
         try:
-            with listening(self.interrupt), enforcing(self._is_overdue, slots):
-                serve(slots, self._work_in)
-        finally:
-            self._deadline.clock.save(now=True)
-        if self._error is not None:
-            raise self._error
+            shift.run(self._work_in)
+        except BaseException:
+            # What ended the run is to be told, not that the storage is gone by now too.
+            with suppress(Exception):
+                self._deadline.clock.save(now=True)
+            raise
+        self._deadline.clock.save(now=True)
         return self._why()
 
     @property
@@ -140,69 +111,77 @@ class Driver:
 
         Called by signal handlers: takes no lock.
         """
-        self._interrupts += 1
-        if self._interrupts > 1:
-            for slot in self._slots:
-                slot.kill()
+        self._shift.interrupt()
 
     # A slot's loop
 
     def _work_in(self, index: int, slot: Slot) -> None:
-        try:
-            work = self._next_work(index)
-            while work is not None:
-                work = self._attempt(work, index, slot) or self._next_work(index)
-        except BaseException as error:  # told by `run`, once the other slots have stopped too
-            with self._changed:
-                self._error = self._error or error
-                self._changed.notify_all()
+        while (attempt := self._next_attempt(index)) is not None:
+            self._carry_out(attempt, index, slot)
 
-    def _attempt(self, work: Work, index: int, slot: Slot) -> Work | None:
-        """Carries out an attempt; returns the next one if it broke down and is given another."""
+    def _carry_out(self, attempt: Attempt, index: int, slot: Slot) -> None:
+        work, is_overdue = attempt.work, partial(self._is_overdue, attempt)
         try:
-            outcome = slot.run(work, partial(self._answer, work))
+            with self._shift.attempt(index, work.number, is_overdue):
+                outcome = slot.run(work, partial(self._answer, attempt))
         except WorkerError as fault:
-            return self._recover(work, index, fault)
+            self._recover(attempt, fault)
         except BaseException as error:
             with self._changed:
-                self._error = self._error or error  # before another slot could take the trial up
+                self._shift.fail(error)  # before another slot could take the trial up
                 self._leave(self._running.pop(work.number))
             raise
-        self._conclude(work, outcome)
-        return None
+        else:
+            self._conclude(attempt, outcome)
 
     # Handing out
 
-    def _next_work(self, index: int) -> Work | None:
+    def _next_attempt(self, index: int) -> Attempt | None:
         """A slot's next work, waited for while a running trial may bring some; `None` to end."""
         with self._changed:
             answered = -1
-            while not self._is_stopping:
-                is_room = self._roster.finished + len(self._running) < self._total
+            while not self._is_stopping and self._shift.serves(index):
+                number = self._take_up_again(index)
                 # Asked again only when something has moved: a choice may take a model to make.
-                if is_room and answered != self._moves:
+                if number is None and answered != self._moves:
                     answered = self._moves
                     number = self._choose()
-                    if number is not None and (work := self._start(number, index)) is not None:
-                        return work
-                    if number is not None:
-                        answered = -1  # it cannot end in time; something else may
-                        continue
-                if not self._running:
-                    break
-                self._changed.wait(_LOOK_EVERY_S)
+                if number is None:
+                    if not self._running and not (self._queue and self._is_room):
+                        break
+                    self._changed.wait(LOOK_EVERY_S)
+                elif (attempt := self._start(number, index)) is not None:
+                    return attempt
+                else:
+                    answered = -1  # it cannot end in time; something else may
             return None
+
+    @property
+    def _is_room(self) -> bool:
+        """Whether the budget has room for one more running trial."""
+        return self._roster.finished + len(self._running) < self._total
 
     def _move(self) -> None:
         """Tells waiting slots that there may be something else to do."""
         self._moves += 1
         self._changed.notify_all()
 
-    def _choose(self) -> int | None:
-        """The number of a RUNNING trial to work on: an orphan, or what the scheduler wants."""
-        while self._orphans:
-            if self._can_end(number := self._orphans.popleft()):
+    def _take_up_again(self, index: int) -> int | None:
+        """The first trial in the queue that is for this slot."""
+        while self._is_room:
+            fitting = (one for one in self._queue if self._shift.may_take(index, one))
+            number = next(fitting, None)
+            if number is None:
+                return None
+            self._queue.remove(number)
+            if self._horizon.can_end(number):
                 return number
+        return None
+
+    def _choose(self) -> int | None:
+        """The number of a trial that the scheduler wants to be worked on, RUNNING now."""
+        if self._roster.finished + len(self._running) + len(self._queue) >= self._total:
+            return None
         standing = self._standing()
         choice = self._scheduler.choose(standing)
         if isinstance(choice, Thaw):
@@ -212,83 +191,63 @@ class Driver:
             return self._roster.create(choice.drawn)
         return None
 
-    def _can_end(self, number: int) -> bool:
-        """Whether a trial is expected to come to its end before the search does.
-
-        Before anything has been seen everything can, as something must be tried. Until a trial is
-        complete the expectation counts, then the time that one trial in twenty exceeds.
-        """
-        left = self._deadline.search_left_s
-        if left is None or not self._has_seen_costs:
-            return True
-        to_go = self._forecast.of_trial(number)
-        can = (to_go.seconds if self._roster.best is None else prudent_s(to_go)) <= left
-        self._has_no_time = self._has_no_time or not can
-        return can
-
-    def _has_room_for_more(self) -> bool:
-        """Whether a new trial may be found that comes to its end before the search does."""
-        left = self._deadline.search_left_s
-        if left is None or not self._has_seen_costs:
-            return True
-        has_room = self._misfits < MISFITS and self._forecast.can_fit(left)
-        self._has_no_time = self._has_no_time or not has_room
-        return has_room
-
     def _standing(self) -> Standing:
         paused = self._roster.paused()
         return Standing(
             trials=self._roster.stored(),
-            running=frozenset(self._running),
-            paused={number: step for number, step in paused.items() if self._can_end(number)},
+            running=frozenset((*self._running, *self._queue)),
+            paused={
+                number: step for number, step in paused.items() if self._horizon.can_end(number)
+            },
             finished=self._roster.finished,
             total=self._total,
-            can_propose=self._roster.can_propose() and self._has_room_for_more(),
+            can_propose=self._roster.can_propose() and self._horizon.has_room_for_more(),
             costs=self._forecast,
-            time_left_s=self._deadline.search_left_s,
+            time_left_s=self._horizon.left_s,
         )
 
-    def _start(self, number: int, index: int) -> Work | None:
+    def _start(self, number: int, index: int) -> Attempt | None:
         """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
-        place = self._slots[index].name
+        place = self._shift.slots[index].name
         entry = self._roster.take_up(number, index, place)
-        if not self._can_end(number):
-            # A declared point says nothing of what the sampler will propose next.
-            self._misfits += not entry.is_declared
+        if not self._horizon.fits(entry):
             self._roster.pause(number, self._roster.step_of(number))
             return None
-        self._misfits = 0
         work = Work(number, entry.attempt, entry.config, entry.folder)
-        self._running[number] = _Running(entry, work)
+        attempt = Attempt(entry, work, self._study.trial_time_limit_s)
+        self._running[number] = attempt
         self._observe(
             TrialStarted(
                 number, index, entry.realised, entry.attempt, self._study.grid.total_steps, place
             )
         )
-        return work
+        return attempt
 
     # Answering
 
-    def _answer(self, work: Work, event: Progress | Evaluation) -> Verdict:
+    def _answer(self, attempt: Attempt, event: Progress | Evaluation) -> Verdict:
         with self._changed:
-            running = self._running.get(work.number)
-            if running is None or running.work is not work:
+            number = attempt.work.number
+            if self._running.get(number) is not attempt:
                 return Verdict.PAUSE  # an attempt that is no longer the trial's current one
+            if attempt.is_to_be_saved():
+                self._roster.spend(number, attempt.spent_s)
             verdict = Verdict.CONTINUE
-            self._forecast.watch(running.entry, event)
+            self._forecast.watch(attempt.entry, event)
             if isinstance(event, Evaluation):
-                verdict = self._judge(running, event)
+                verdict = self._judge(attempt, event)
             else:
-                self._observe(TrialProgressed(work.number, event))
+                self._observe(TrialProgressed(number, event))
             self._deadline.clock.save()
-            return Verdict.PAUSE if verdict is Verdict.CONTINUE and self._is_stopping else verdict
+            is_to_leave = self._is_stopping or attempt.is_over
+            return Verdict.PAUSE if verdict is Verdict.CONTINUE and is_to_leave else verdict
 
-    def _judge(self, running: _Running, evaluation: Evaluation) -> Verdict:
-        entry = running.entry
+    def _judge(self, attempt: Attempt, evaluation: Evaluation) -> Verdict:
+        entry = attempt.entry
         last = max(self._roster.reported(entry), default=0)
         if self._roster.report(entry, evaluation):
             self._observe(TrialEvaluated(entry.number, evaluation))
-            self._has_seen_costs = True
+            self._horizon.see()
             self._move()
         # A step before the last stored one was judged, and the trial went on. Of the last one
         # nobody knows whether its verdict was obeyed before the driver ended.
@@ -297,99 +256,109 @@ class Driver:
         if evaluation.step >= self._study.grid.total_steps:
             return Verdict.CONTINUE
         verdict = self._scheduler.judge(entry.trial, evaluation, self._standing())
-        running.is_to_pause = verdict is Verdict.PAUSE
+        attempt.is_to_pause = verdict is Verdict.PAUSE
         return verdict
 
     # Ending
 
-    def _conclude(self, work: Work, outcome: Outcome) -> None:
+    def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
+        entry = attempt.entry
         with self._changed:
-            running = self._running.pop(work.number)
-            self._forecast.learn(running.entry, outcome)
+            self._let_go(attempt)
+            self._forecast.learn(entry, outcome)
             try:
                 for evaluation in outcome.curve:
                     # Nothing new, unless it is the outcome of an attempt whose driver was killed.
-                    self._roster.report(running.entry, evaluation)
+                    self._roster.report(entry, evaluation)
                 if outcome.state is not OutcomeState.PAUSED:
-                    self._tell(running, ending_of(outcome, self._study.spec.metric), outcome)
-                elif running.is_to_pause:
-                    self._roster.pause(work.number, outcome.step)
+                    self._tell(attempt, ending_of(outcome, self._study.spec.metric), outcome)
+                elif attempt.is_to_pause:
+                    self._roster.pause(entry.number, outcome.step)
                     self._tell_observer(
-                        running, "paused", outcome.value, outcome.step, outcome.reason
+                        attempt, "paused", outcome.value, outcome.step, outcome.reason
                     )
+                elif attempt.is_over:
+                    self._tell(attempt, attempt.time_out(outcome.step, outcome.value), outcome)
                 else:
-                    self._leave(running)
+                    self._leave(attempt)
             finally:
                 self._move()
 
-    def _recover(self, work: Work, index: int, fault: WorkerError) -> Work | None:
-        """After a breakdown: another attempt, or the trial's end."""
+    def _recover(self, attempt: Attempt, fault: WorkerError) -> None:
+        """After a breakdown: back to the queue, or the trial's end."""
+        entry = attempt.entry
         with self._changed:
-            running = self._running.pop(work.number)
+            self._let_go(attempt)
             try:
-                if self._is_stopping:
-                    self._leave(running)
-                    return None
-                if self._roster.count_fault(work.number) <= RETRIES:
-                    self._observe(Note(f"trial {work.number}: {fault.reason}; trying it again"))
-                    again = self._start(work.number, index)
-                    if again is None:
-                        self._tell_observer(running, "paused", None, 0, "no time for it is left")
-                    return again
-                self._tell(running, ending_of_fault(fault), None)
-                return None
+                if attempt.is_over:
+                    step, value = self._last_of(attempt)
+                    self._tell(attempt, attempt.time_out(step, value), None)
+                elif self._is_stopping:
+                    self._leave(attempt)
+                else:
+                    given_up = self._roster.count_breakdown(entry, fault.kind).verdict(fault)
+                    if given_up is not None:
+                        self._tell(attempt, ending_of_fault(fault, given_up), None)
+                        return
+                    self._observe(Note(f"trial {entry.number}: {fault.reason}; trying it again"))
+                    self._leave(attempt)
             finally:
                 self._move()
 
-    def _tell(self, running: _Running, ending: Ending, outcome: Outcome | None) -> None:
-        entry = running.entry
-        self._roster.tell(entry, ending, outcome)
-        self._deadline.clock.save(now=True)
-        step = max(self._roster.reported(entry), default=0) if outcome is None else outcome.step
-        self._tell_observer(running, ending.state, ending.value, step, ending.reason)
-        self._failures = self._failures + 1 if ending.state == "failed" else 0
-        if self._failures >= FAILURES_IN_A_ROW and self._failure is None:
-            self._failure = f"{self._failures} trials failed one after another: {ending.reason}"
+    def _let_go(self, attempt: Attempt) -> None:
+        del self._running[attempt.work.number]
+        self._roster.spend(attempt.work.number, attempt.spent_s)
 
-    def _leave(self, running: _Running) -> None:
-        """Leaves a trial RUNNING, for the next run to take up, or for this one should it go on."""
-        if not self._is_stopping:
-            self._orphans.append(running.entry.number)
-        reported = self._roster.reported(running.entry)
+    def _last_of(self, attempt: Attempt) -> tuple[int, float | None]:
+        """Step and value of what a trial has reported last."""
+        reported = self._roster.reported(attempt.entry)
         step = max(reported, default=0)
-        self._tell_observer(running, "interrupted", reported.get(step), step, "")
+        return step, reported.get(step)
+
+    def _tell(self, attempt: Attempt, ending: Ending, outcome: Outcome | None) -> None:
+        self._roster.tell(attempt.entry, ending, outcome)
+        self._deadline.clock.save(now=True)
+        step = self._last_of(attempt)[0] if outcome is None else outcome.step
+        self._tell_observer(attempt, ending.state, ending.value, step, ending.reason)
+        failures = self._failures.note(ending, is_any_complete=self._roster.best is not None)
+        if failures >= FAILURES_IN_A_ROW and self._failure is None:
+            log = attempt.entry.folder / "worker.log"
+            see = f"; see {label(log)}" if log.exists() else ""
+            self._failure = f"{failures} trials failed one after another: {ending.reason}{see}"
+
+    def _leave(self, attempt: Attempt) -> None:
+        """Leaves a trial RUNNING, for a free slot to take up, or for the next run."""
+        self._queue.appendleft(attempt.work.number)
+        step, value = self._last_of(attempt)
+        self._tell_observer(attempt, "interrupted", value, step, "")
 
     def _tell_observer(
-        self, running: _Running, outcome: str, value: float | None, step: int, reason: str
+        self, attempt: Attempt, outcome: str, value: float | None, step: int, reason: str
     ) -> None:
-        number = running.entry.number
+        number = attempt.work.number
         best = self._roster.best
         is_best = outcome == "complete" and best is not None and best[0] == number
-        self._observe(TrialEnded(number, outcome, value, step, reason, running.seconds, is_best))
+        self._observe(TrialEnded(number, outcome, value, step, reason, attempt.seconds, is_best))
 
     # Stopping
 
-    def _is_overdue(self) -> bool:
-        """Whether trials run that should have left."""
-        with self._changed:
-            return bool(self._running) and self._deadline.is_search_over
+    def _is_overdue(self, attempt: Attempt) -> bool:
+        """Whether an attempt should have left."""
+        return self._deadline.is_search_over or attempt.is_over
 
     @property
     def _is_stopping(self) -> bool:
         return bool(
-            self._interrupts
-            or self._error
-            or self._failure is not None
-            or self._deadline.is_search_over
+            self._shift.is_stopping or self._failure is not None or self._deadline.is_search_over
         )
 
     def _why(self) -> Stop:
-        if self._interrupts:
+        if self._shift.is_interrupted:
             return Stop.INTERRUPTED
         if self._failure is not None:
             return Stop.FAILED
         if self._roster.finished >= self._total:
             return Stop.FINISHED
-        if self._deadline.is_search_over or self._has_no_time:
+        if self._deadline.is_search_over or self._horizon.has_refused:
             return Stop.TIME
         return Stop.IDLE if self._roster.can_propose() else Stop.EXHAUSTED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.task import Metric, Outcome, OutcomeState
+from hpo.analysis.formats import duration
 from hpo.slots import WorkerError
 
 _TROUBLES = {OutcomeState.DIVERGED: "diverged", OutcomeState.COLLAPSED: "collapsed"}
@@ -46,11 +47,27 @@ def ending_of(outcome: Outcome, metric: Metric) -> Ending:
     )
 
 
-def ending_of_fault(fault: WorkerError) -> Ending:
-    """The ending of a trial whose every attempt broke down.
+def ending_of_fault(fault: WorkerError, reason: str) -> Ending:
+    """The ending of a trial that is given up for `reason`, `fault` being its last breakdown.
 
     A model too large for the memory will be so every time, which a sampler should know.
     """
     if fault.kind == "memory":
-        return Ending("pruned", None, fault.kind, f"out of memory: {fault.reason}", fault.kind)
-    return Ending("failed", None, fault.kind, fault.reason)
+        return Ending("pruned", None, fault.kind, f"out of memory: {reason}", fault.kind)
+    return Ending("failed", None, fault.kind, reason)
+
+
+def ending_of_time_out(
+    limit_s: float, step: int, value: float | None, silent_s: float | None
+) -> Ending:
+    """The ending of a trial over the limit of its time, last at `step` with `value`.
+
+    One that was getting on is too slow for what the study affords, which a sampler should know; of
+    one that had been silent for `silent_s` at the limit nothing is known but that it hung.
+    """
+    limit = duration(limit_s)
+    if silent_s is None:
+        reason = f"over the trial time limit of {limit} at step {step}"
+        return Ending("pruned", value, "time", reason, "time")
+    reason = f"no sign of life for {duration(silent_s)} at the trial time limit of {limit}"
+    return Ending("failed", None, "hung", reason)

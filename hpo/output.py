@@ -20,7 +20,7 @@ from hpo.analysis.finals import (
     run_name,
 )
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
-from hpo.analysis.trials import prior_sentences
+from hpo.analysis.trials import prior_sentences, quarantine_sentences
 from hpo.declarations.files import label
 from hpo.finals.headline import headline
 
@@ -170,6 +170,7 @@ def study_page(record: StudyRecord) -> list[RenderableType]:
         *(Text(visible(note)) for note in record.facts.get("notes", ())),
         _trials_table(record),
         *(Text(visible(line)) for line in prior_sentences(record)),
+        *(Text(visible(line)) for line in quarantine_sentences(record)),
         *study_result(record),
     ]
 

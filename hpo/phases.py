@@ -41,6 +41,7 @@ from hpo.records import TestReading
 from hpo.roster import Roster
 from hpo.sampling import build_config
 from hpo.schedulers import Scheduler
+from hpo.shift import Shift
 from hpo.slots import Slot, is_on_gpu
 from hpo.warm_start import Prior
 
@@ -89,6 +90,12 @@ class Phases:
             return True
         return len(trials.finished(self.optuna_study)) >= self.total
 
+    def _tell_quarantine(self, device: str, reason: str) -> None:
+        """Says that a device is given no more work, and remembers it in the study."""
+        self.observe(Note(f"{device} is given no more work, it breaks down too often: {reason}"))
+        before = self.optuna_study.user_attrs.get(attributes.QUARANTINED, {})
+        self.optuna_study.set_user_attr(attributes.QUARANTINED, {**before, device: reason})
+
     def _drive(self, scheduler: Scheduler) -> None:
         for slot in self.slots:
             slot.warm()
@@ -110,7 +117,7 @@ class Phases:
             total=self.total,
         )
         self.optuna_study.set_user_attr(attributes.STOPPED, None)
-        self.stop = driver.run(self.slots)
+        self.stop = driver.run(self._shift)
         self.failure = driver.failure
         if self.stop is Stop.TIME:
             self.observe(Note("the time for trials is used up"))
@@ -145,6 +152,10 @@ class Phases:
             self.observe(Note(f"no warm start from now on: give {again} to go on with it"))
 
     # What all phases rest on, made when the first of them asks
+
+    @cached_property
+    def _shift(self) -> Shift:
+        return Shift(self.slots, self._tell_quarantine)
 
     @cached_property
     def _roster(self) -> Roster:
@@ -206,7 +217,7 @@ class Phases:
         if self.stop is None:
             self._tell_that_it_goes_on()
         try:
-            if not self._finals.run(self.slots, self._facts):
+            if not self._finals.run(self._shift, self._facts):
                 self.stop = Stop.INTERRUPTED
             elif self.stop is None:
                 self.stop = Stop.FINISHED
@@ -294,11 +305,11 @@ class Phases:
             learn_reading=self._learn_reading,
         )
         try:
-            self.reading = reader.read(self.slots)
+            self.reading = reader.read(self._shift)
         finally:
             self.clock.save(now=True)
         self.failure = reader.failure
-        if reader.is_interrupted:
+        if self._shift.is_interrupted:
             self.stop = Stop.INTERRUPTED
         if self.reading is not None:
             self._tell_why_there_is_no_mean(self.reading)

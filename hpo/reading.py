@@ -204,6 +204,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         lock=stored_lock(own.get(attributes.PROTOCOL)),
         warm_start=tuple(own.get(attributes.WARM_START, ())),
         stopped=own.get(attributes.STOPPED) or "",
+        quarantined=own.get(attributes.QUARANTINED, {}),
         unlisted=unlisted(study, readings),
     )
     if standings is None:

@@ -165,6 +165,8 @@ class StudyRecord:
     """Names of the studies that were a prior for its trials."""
     stopped: str = ""
     """Why its last run ended, as `hpo.driver.Stop`; empty where none ended or it was killed."""
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    """Device -> why it was given no more work in a run of the study."""
     unlisted: int = 0
     """Openings of the test set that the study remembers and its ledger does not: one under way,
     or of a ledger that was deleted."""

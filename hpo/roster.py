@@ -21,17 +21,21 @@ from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
 from hpo.endings import Ending
+from hpo.faults import Breakdowns
 from hpo.folders import StudyFolder, finite, make_private, write_json
 from hpo.protocol import refuse_other_run, stored_lock
 from hpo.records import SCHEMA_VERSION
 from hpo.samplers import build_sampler, count_points
 from hpo.sampling import build_config, drawn_values, suggest
+from hpo.slots import BreakdownKind
 
 if TYPE_CHECKING:
     from hpo.warm_start import Prior
 
 ENQUEUED = "enqueued"
 """The point that a trial was created for, as canonical JSON."""
+SPENT_S = "spent_s"
+"""Seconds that a trial has taken, over all its attempts."""
 FROM_PRIOR = "from_prior"
 """Of a trial whose point was proposed by the prior of earlier studies."""
 STATE_NAMES = {
@@ -56,6 +60,8 @@ class Entry:
     """It is a point that the study declares to be tried."""
     settled_step: int
     """Up to here every evaluation has been judged and the verdict obeyed."""
+    spent_s: float
+    """Seconds that earlier attempts took."""
 
     @property
     def number(self) -> int:
@@ -187,6 +193,7 @@ class Roster:
             folder=folder,
             is_declared=ENQUEUED in attributes,
             settled_step=int(attributes.get(trials.PAUSED_STEP, 0)),
+            spent_s=float(attributes.get(SPENT_S, 0.0)),
         )
 
     def report(self, entry: Entry, evaluation: Evaluation) -> bool:
@@ -213,11 +220,16 @@ class Roster:
         trials.thaw(self._optuna, number)
         self._stored[number] = self._frozen(number)
 
-    def count_fault(self, number: int) -> int:
-        """One more breakdown of a trial; returns how many it has had, over all runs."""
-        faults = int(self._frozen(number).user_attrs.get("faults", 0)) + 1
-        trials.set_attributes(self._optuna, number, {"faults": faults})
-        return faults
+    def spend(self, number: int, spent_s: float) -> None:
+        """Stores what a trial has taken so far, over all its attempts."""
+        trials.set_attributes(self._optuna, number, {SPENT_S: round(spent_s, 3)})
+
+    def count_breakdown(self, entry: Entry, kind: BreakdownKind) -> Breakdowns:
+        """Stores one more breakdown of a trial; returns all it has had, over all runs."""
+        before = Breakdowns.stored(self._frozen(entry.number).user_attrs)
+        breakdowns = before.after(kind, max(self.reported(entry), default=0))
+        trials.set_attributes(self._optuna, entry.number, breakdowns.attributes)
+        return breakdowns
 
     def tell(self, entry: Entry, ending: Ending, outcome: Outcome | None) -> None:
         """Records a trial's end, and frees what it no longer needs on disk.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,10 +13,6 @@ from joblib import Parallel, delayed
 from core.errors import UserError
 from core.settings import RunConfig
 from core.task import OnEvent, Outcome, Scores
-
-GRACE_S = 3.0
-"""In which a run that was asked to leave may do so, before its process is killed."""
-_LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -120,32 +113,6 @@ def serve(slots: Sequence[Slot], loop: Callable[[int, Slot], None]) -> None:
     """
     threads = Parallel(n_jobs=len(slots), backend="threading", batch_size=1, pre_dispatch="all")
     threads(delayed(loop)(index, slot) for index, slot in enumerate(slots))
-
-
-@contextmanager
-def enforcing(is_over: Callable[[], bool], slots: Sequence[Slot]) -> Iterator[None]:
-    """Kills what runs in the slots when `is_over` has been true for `GRACE_S`.
-
-    `is_over` is to be true only while something runs that should not; it is asked from a thread.
-    """
-    done = threading.Event()
-
-    def watch() -> None:
-        over_since: float | None = None
-        while not done.wait(_LOOK_EVERY_S):
-            over_since = (over_since or time.monotonic()) if is_over() else None
-            if over_since is not None and time.monotonic() - over_since > GRACE_S:
-                over_since = None
-                for slot in slots:
-                    slot.kill()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def threads_per_slot(slots: int) -> int:

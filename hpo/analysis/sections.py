@@ -42,6 +42,7 @@ from hpo.analysis.trials import (
     cost_table,
     parameter_names,
     prior_sentences,
+    quarantine_sentences,
     tally_text,
     trials_table,
 )
@@ -256,7 +257,13 @@ def _trials(record: StudyRecord, scores: ScoreFormat) -> Html:
             table(
                 "All trials", heads, rows, numeric={2, *range(4, 7 + len(names))}, sortable=True
             ),
-            paragraphs([*prior_sentences(record), *cost_sentences(record)]),
+            paragraphs(
+                [
+                    *prior_sentences(record),
+                    *quarantine_sentences(record),
+                    *cost_sentences(record),
+                ]
+            ),
             tag("h3", "What the trials' time went to"),
             term_list(spent),
         )

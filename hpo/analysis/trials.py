@@ -107,6 +107,14 @@ def prior_sentences(record: StudyRecord) -> list[str]:
     ]
 
 
+def quarantine_sentences(record: StudyRecord) -> list[str]:
+    """Which devices broke down too often to be given more work; nothing where none did."""
+    return [
+        f"Taken out of work for breaking down: {device} ({reason})."
+        for device, reason in record.quarantined.items()
+    ]
+
+
 def tally(record: StudyRecord) -> dict[str, int]:
     """Outcome -> number of trials, in the order in which they first appear."""
     counted: dict[str, int] = {}

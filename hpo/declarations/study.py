@@ -256,6 +256,8 @@ class Study:
     """Points to try first, in realised values under core's names."""
     path: Path
     """The file that declares it."""
+    trial_time_limit_s: float | None = None
+    """Seconds of one trial, over all its attempts."""
 
     @property
     def grid(self) -> Grid:
@@ -296,6 +298,7 @@ class Study:
             "task": self.task,
             "trials": self.trials,
             "seed": self.seed,
+            "trial_time_limit_s": self.trial_time_limit_s,
             "protocol": self.protocol.model_dump(mode="json"),
             "data": self.data.model_dump(mode="json"),
             "search_space": self.space.as_json(),

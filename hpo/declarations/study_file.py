@@ -45,6 +45,7 @@ from hpo.declarations.study import (
     Study,
     ThawSettings,
 )
+from hpo.durations import EXAMPLES, seconds_in
 
 
 class _StudyFile(Settings):
@@ -55,6 +56,7 @@ class _StudyFile(Settings):
     search_space: str
     trials: int = Field(ge=1, le=100_000)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    trial_time_limit: str | None = None
     protocol: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     sampler: dict[str, Any] = Field(default_factory=dict)
@@ -138,6 +140,7 @@ def load_study(
         finals=file.finals,
         enqueue=loader.read_points(file.enqueue, space, protocol),
         path=path,
+        trial_time_limit_s=loader.read_duration("trial_time_limit", file.trial_time_limit),
     )
     loader.check_assembly(study)
     return study
@@ -150,6 +153,19 @@ class _Loader:
         self.spec = spec
         self._origin = origin
         self._path = path
+
+    def read_duration(self, key: str, text: str | None) -> float | None:
+        """The seconds of a time such as `30m`; `None` where none is given."""
+        seconds = None if text is None else seconds_in(text)
+        if text is not None and seconds is None:
+            raise DeclarationError(
+                "must be a time above zero",
+                key=key,
+                where=self._origin.of((key,)),
+                got=text,
+                allowed=EXAMPLES,
+            )
+        return seconds
 
     def read_space(self, name: str, protocol: Settings, *, beside: bool) -> SearchSpace:
         """The search space that the study names; a path is relative to the study's file."""

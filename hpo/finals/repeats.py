@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -17,9 +16,9 @@ from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdic
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import CHECKPOINT, Finished, best_first, remove
-from hpo.driver import RETRIES
 from hpo.endings import Ending, ending_of, ending_of_fault
 from hpo.events import Note, Observe, RepeatEnded, RepeatProgressed, RepeatStarted
+from hpo.faults import Breakdowns
 from hpo.finals.standings import (
     Comparison,
     Repeat,
@@ -29,10 +28,10 @@ from hpo.finals.standings import (
 )
 from hpo.finals.statistics import combine, is_behind
 from hpo.folders import StudyFolder, make_private
-from hpo.interrupts import listening
 from hpo.protocol import refuse_other_run, stored_lock
 from hpo.sampling import build_repeat
-from hpo.slots import Slot, Work, WorkerError, enforcing, serve
+from hpo.shift import LOOK_EVERY_S, Shift
+from hpo.slots import Slot, Work, WorkerError
 
 COMPARING_S = 1.5
 """About what comparing a pair of runs takes, with a thousand sentences."""
@@ -92,11 +91,11 @@ class Finals:
         """The first seed on which no finalist is begun any more, since one had no time for it."""
         self._postponed = 0
         """Repeats for which there was no time, refused or paused."""
-        self._changed = threading.RLock()
-        self._slots: Sequence[Slot] = ()
-        self._interrupts = 0
         self._running = 0
-        self._error: BaseException | None = None
+        self._attempts: dict[_Job, int] = {}
+        self._steps: dict[_Job, int] = {}
+        """Where each repeat has been evaluated last."""
+        self._breakdowns: dict[_Job, Breakdowns] = {}
 
     # What there is
 
@@ -146,8 +145,9 @@ class Finals:
             return None
         for one in self._trials.values():
             if all(one.user_attrs.get(name) == value for name, value in point.items()):
-                broke_down = (
-                    one.state == TrialState.FAIL or one.user_attrs.get("outcome") == "memory"
+                broke_down = one.state == TrialState.FAIL or one.user_attrs.get("outcome") in (
+                    "memory",
+                    "time",
                 )
                 return None if broke_down else one.number
         return None
@@ -180,36 +180,23 @@ class Finals:
 
     # Running
 
-    def run(self, slots: Sequence[Slot], facts: Facts) -> bool:
+    def run(self, shift: Shift, facts: Facts) -> bool:
         """Runs what is left; returns false if it was interrupted, and the next call goes on.
 
         Raises: whatever a slot or the observer raised, a user's mistake included.
         """
-        self._slots, self._facts = slots, facts
+        self._shift, self._changed, self._facts = shift, shift.changed, facts
         make_private(self._folder.finals)
         self._save()
         if any(self._is_wanted(job) for job in self._jobs):
             self._observe(Note(self._announcement()))
-        with listening(self.interrupt), enforcing(self._is_overdue, slots):
-            serve(slots, self._work_in)
-        if self._error is not None:
-            raise self._error
-        if self._interrupts:
+        shift.run(self._work_in)
+        if shift.is_interrupted:
             return False
         postponed = self._postponed + sum(self._is_wanted(job) for job in self._jobs)
         if postponed:
             self._observe(Note(f"finals: no time is left for {postponed} of the repeats"))
         return True
-
-    def interrupt(self) -> None:
-        """Asks running repeats to checkpoint and stop; the second time their processes are killed.
-
-        Called by signal handlers: takes no lock.
-        """
-        self._interrupts += 1
-        if self._interrupts > 1:
-            for slot in self._slots:
-                slot.kill()
 
     def _announcement(self) -> str:
         standings = self._standings
@@ -219,34 +206,44 @@ class Finals:
 
     @property
     def _is_stopping(self) -> bool:
-        return bool(self._interrupts or self._error) or self._is_over()
-
-    def _is_overdue(self) -> bool:
-        """Whether repeats run that should have left."""
-        with self._changed:
-            return self._running > 0 and self._is_over()
+        return self._shift.is_stopping or self._is_over()
 
     def _work_in(self, index: int, slot: Slot) -> None:
-        try:
-            while (job := self._next_job()) is not None:
+        while (job := self._next_job(index)) is not None:
+            try:
                 self._carry_out(job, index, slot)
-        except BaseException as error:  # told by `run`, once the other slots have stopped too
-            with self._changed:
-                self._error = self._error or error
+            finally:
+                with self._changed:
+                    self._running -= 1
+                    self._changed.notify_all()
 
-    def _next_job(self) -> _Job | None:
+    def _next_job(self, index: int) -> _Job | None:
+        """A slot's next repeat, waited for while one that runs may come back; `None` to end."""
         with self._changed:
-            while self._jobs and not self._is_stopping:
-                job = self._jobs.pop(0)
-                if not self._is_wanted(job):
-                    continue
-                if self._is_comparable(job):
-                    if self._may_start(self.config(job.trial, job.seed, self._facts)):
+            while not self._is_stopping and self._shift.serves(index):
+                fitting = (one for one in self._jobs if self._shift.may_take(index, one))
+                job = next(fitting, None)
+                if job is not None:
+                    self._jobs.remove(job)
+                    if self._may_begin(job):
+                        self._running += 1
                         return job
-                    if job.trial != self._standings.start:
-                        self._closed_from = job.seed
-                self._postponed += 1
+                elif self._jobs or self._running:
+                    self._changed.wait(LOOK_EVERY_S)
+                else:
+                    break
             return None
+
+    def _may_begin(self, job: _Job) -> bool:
+        if not self._is_wanted(job):
+            return False
+        if self._is_comparable(job):
+            if self._may_start(self.config(job.trial, job.seed, self._facts)):
+                return True
+            if job.trial != self._standings.start:
+                self._closed_from = job.seed
+        self._postponed += 1
+        return False
 
     def _is_comparable(self, job: _Job) -> bool:
         """Whether a repeat would stand beside others on its seed.
@@ -262,44 +259,50 @@ class Finals:
         return any(job.seed in values[trial] for trial in self._standings.finalists)
 
     def _carry_out(self, job: _Job, index: int, slot: Slot) -> None:
-        """Runs a repeat to its end; a breakdown is given another attempt, in a fresh process."""
+        """Runs a repeat; what breaks down goes back to the queue's front."""
         place = make_private(self._folder.repeat(job.trial, job.seed))
         config = self.config(job.trial, job.seed, self._facts)
         refuse_other_run(self._study.name, self._lock, str(job), config, place)
         begun = time.monotonic()
-        for attempt in range(1, RETRIES + 2):
-            with self._changed:
-                total = self._study.grid.total_steps
-                self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total, slot.name))
-            work = Work(job.trial, attempt, config, place)
-            with self._changed:
-                self._running += 1
-            try:
+        with self._changed:
+            attempt = self._attempts[job] = self._attempts.get(job, 0) + 1
+            total = self._study.grid.total_steps
+            self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total, slot.name))
+        work = Work(job.trial, attempt, config, place)
+        try:
+            with self._shift.attempt(index, job, self._is_over):
                 outcome = slot.run(work, partial(self._answer, job))
-            except WorkerError as fault:
-                if self._is_stopping:
-                    self._leave(job, None, begun)
-                    return
-                if attempt <= RETRIES:
-                    self._observe(Note(f"finals: {job}: {fault.reason}; trying it again"))
-                    continue
-                self._end(job, ending_of_fault(fault), None, begun)
-                return
-            finally:
-                with self._changed:
-                    self._running -= 1
-            with self._changed:
-                self._learn_repeat(config, outcome)
-            if outcome.state is OutcomeState.PAUSED:
-                self._leave(job, outcome.value, begun)
-            else:
-                self._end(job, ending_of(outcome, self._metric), outcome, begun)
+        except WorkerError as fault:
+            self._recover(job, fault, begun)
             return
+        with self._changed:
+            self._learn_repeat(config, outcome)
+        if outcome.state is OutcomeState.PAUSED:
+            self._leave(job, outcome.value, begun)
+        else:
+            self._end(job, ending_of(outcome, self._metric), outcome, begun)
+
+    def _recover(self, job: _Job, fault: WorkerError, begun: float) -> None:
+        """After a breakdown: back to the queue, or the repeat's end."""
+        with self._changed:
+            if self._is_stopping:
+                self._leave(job, None, begun)
+                return
+            before = self._breakdowns.get(job, Breakdowns())
+            now = self._breakdowns[job] = before.after(fault.kind, self._steps.get(job, 0))
+            given_up = now.verdict(fault)
+            if given_up is None:
+                self._observe(Note(f"finals: {job}: {fault.reason}; trying it again"))
+                self._jobs.insert(0, job)
+            else:
+                self._end(job, ending_of_fault(fault, given_up), None, begun)
 
     def _answer(self, job: _Job, event: Progress | Evaluation) -> Verdict:
         with self._changed:
             if isinstance(event, Progress):
                 self._observe(RepeatProgressed(job.trial, job.seed, event))
+            else:
+                self._steps[job] = max(event.step, self._steps.get(job, 0))
             return Verdict.PAUSE if self._is_stopping else Verdict.CONTINUE
 
     def _end(self, job: _Job, ending: Ending, outcome: Outcome | None, begun: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from core.settings import RunConfig
-from core.task import Metric, Scores
+from core.task import Metric
 from hpo.disk import WEIGHTS, remove
 from hpo.events import Note, Observe
+from hpo.faults import Breakdowns
 from hpo.finals.standings import Standings
 from hpo.folders import StudyFolder
-from hpo.interrupts import listening
 from hpo.ledger import Opening, Run
 from hpo.records import TestReading, TestScore
-from hpo.slots import Slot, WorkerError, WorkerMistakeError, enforcing, serve
+from hpo.shift import LOOK_EVERY_S, Shift
+from hpo.slots import Slot, WorkerError, WorkerMistakeError
 
 ConfigOf = Callable[[Run], RunConfig]
 LearnReading = Callable[[Mapping[str, Mapping[str, Any]], float], None]
@@ -161,19 +161,16 @@ class TestSetReader:
         self._is_opened = False
         self._being_read = 0
         self._waiting: list[Run] = []
-        self._changed = threading.RLock()
-        self._slots: Sequence[Slot] = ()
-        self._interrupts = 0
-        self._error: BaseException | None = None
+        self._breakdowns: dict[Run, Breakdowns] = {}
         self.failure: str | None = None
         """Why there is no reading; `None` where there is one, or an interrupt came before."""
 
-    def read(self, slots: Sequence[Slot]) -> TestReading | None:
+    def read(self, shift: Shift) -> TestReading | None:
         """The entry in the ledger; `None` if it failed or was interrupted: the next run ends it.
 
         A run that cannot be scored twice over is left out, unless nothing else could be.
         """
-        self._slots = slots
+        self._shift, self._changed = shift, shift.changed
         self._tell_opened()
         for run in self._opening.left:
             # Of an opening that was cut short, when more trials were run since.
@@ -181,107 +178,82 @@ class TestSetReader:
                 self._observe(Note(f"test set: {name_of(run)} is left out: its weights are gone"))
                 self._opening.leave_out(run)
         self._waiting = list(self._opening.left)
-        with listening(self.interrupt), enforcing(self._is_overdue, slots):
-            serve(slots, self._work_in)
-        if self._error is not None:
-            raise self._error
-        if self._interrupts or self.failure is not None:
+        shift.run(self._work_in)
+        if shift.is_interrupted or self.failure is not None:
             return None
         return self._opening.close()
 
-    @property
-    def is_interrupted(self) -> bool:
-        return bool(self._interrupts)
-
-    def interrupt(self) -> None:
-        """Stops after the runs that are being scored; the second time their processes are killed.
-
-        Called by signal handlers: takes no lock.
-        """
-        self._interrupts += 1
-        if self._interrupts > 1:
-            for slot in self._slots:
-                slot.kill()
-
-    def _work_in(self, _index: int, slot: Slot) -> None:
+    def _work_in(self, index: int, slot: Slot) -> None:
         try:
-            while (run := self._next_run()) is not None:
-                self._score(run, slot)
+            while (run := self._next_run(index)) is not None:
+                self._score(run, index, slot)
         except WorkerMistakeError as error:
             self.failure = f"the test set could not be read: {error}"
-        except BaseException as error:  # told by `read`, once the other slots have stopped too
-            self._error = self._error or error
 
-    def _next_run(self) -> Run | None:
+    def _next_run(self, index: int) -> Run | None:
+        """What a slot reads next, waited for while it may come back; `None` to end."""
         with self._changed:
-            while self._waiting and not (self._interrupts or self._error or self.failure):
-                run = self._waiting[0]
-                needed = not self._opening.has_read and not self._being_read
-                if needed or self._may_read(self._config_of(run)):
+            while not (self._shift.is_stopping or self.failure) and self._shift.serves(index):
+                fitting = (one for one in self._waiting if self._shift.may_take(index, one))
+                run = next(fitting, None)
+                is_needed = not self._opening.has_read and not self._being_read
+                if run is not None and (is_needed or self._may_read(self._config_of(run))):
                     self._being_read += 1
-                    return self._waiting.pop(0)
-                if not self._opening.has_read:
-                    return None  # it is needed if what is being read cannot be scored
-                self._waiting.pop(0)
-                self._observe(Note(f"test set: {name_of(run)} is left out: no time is left"))
-                self._opening.leave_out(run)
+                    self._waiting.remove(run)
+                    return run
+                if run is not None and self._opening.has_read:
+                    self._waiting.remove(run)
+                    self._observe(Note(f"test set: {name_of(run)} is left out: no time is left"))
+                    self._opening.leave_out(run)
+                elif self._waiting or self._being_read:
+                    # A run without time is needed if what is being read cannot be scored.
+                    self._changed.wait(LOOK_EVERY_S)
+                else:
+                    break
             return None
-
-    def _is_overdue(self) -> bool:
-        """Whether runs are being read that time has run out for."""
-        with self._changed:
-            return self._being_read > 0 and self._is_late
 
     @property
     def _is_late(self) -> bool:
         return self._opening.has_read and self._is_over()
 
-    def _score(self, run: Run, slot: Slot) -> None:
+    def _score(self, run: Run, index: int, slot: Slot) -> None:
+        config, begun = self._config_of(run), time.monotonic()
         try:
-            scores = self._scores_of(run, slot)
+            with self._shift.attempt(index, run, lambda: self._is_late):
+                scores = slot.score_test(config, folder_of(run, self._folder))
         except WorkerError as fault:
-            self._give_up(run, fault)
+            self._recover(run, fault)
         else:
             with self._changed:
+                self._learn_reading(config.groups, time.monotonic() - begun)
                 self._opening.enter(run, scores)
                 self._tell_opened()
         finally:
             with self._changed:
                 self._being_read -= 1
+                self._changed.notify_all()
+
+    def _recover(self, run: Run, fault: WorkerError) -> None:
+        """After a breakdown: back to the queue's front, or left out."""
+        with self._changed:
+            if self._shift.is_stopping:
+                return
+            before = self._breakdowns.get(run, Breakdowns())
+            now = self._breakdowns[run] = before.after(fault.kind, 0)
+            given_up = "no time is left" if self._is_late else now.verdict(fault)
+            if given_up is None:
+                self._observe(Note(f"test set: {fault.reason}; trying it again"))
+                self._waiting.insert(0, run)
+            elif self._opening.left == (run,) and not self._opening.has_read:
+                self.failure = f"the test set could not be read: {given_up}"
+            else:
+                self._observe(Note(f"test set: {name_of(run)} is left out: {given_up}"))
+                self._opening.leave_out(run)
 
     def _tell_opened(self) -> None:
         if self._opening.has_read and not self._is_opened:
             self._is_opened = True
             self._on_opened()
-
-    def _scores_of(self, run: Run, slot: Slot) -> Scores:
-        """The scores of a run, tried twice."""
-        try:
-            return self._timed(run, slot)
-        except WorkerError as fault:
-            with self._changed:
-                if self._interrupts or self._is_late:
-                    raise
-                self._observe(Note(f"test set: {fault.reason}; trying it again"))
-            return self._timed(run, slot)
-
-    def _timed(self, run: Run, slot: Slot) -> Scores:
-        config, begun = self._config_of(run), time.monotonic()
-        scores = slot.score_test(config, folder_of(run, self._folder))
-        with self._changed:
-            self._learn_reading(config.groups, time.monotonic() - begun)
-        return scores
-
-    def _give_up(self, run: Run, fault: WorkerError) -> None:
-        with self._changed:
-            if self._interrupts:
-                return
-            if self._opening.left == (run,) and not self._opening.has_read:
-                self.failure = f"the test set could not be read: {fault.reason}"
-                return
-            reason = "no time is left" if self._is_late else fault.reason
-            self._observe(Note(f"test set: {name_of(run)} is left out: {reason}"))
-            self._opening.leave_out(run)
 
 
 def folder_of(run: Run, folder: StudyFolder) -> Path:

@@ -17,6 +17,7 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "study": "quickstart",
         "trials": None,
         "time_limit": None,
+        "trial_time_limit": None,
         "jobs": None,
         "gpus": None,
         "trials_per_gpu": None,

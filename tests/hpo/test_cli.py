@@ -89,12 +89,14 @@ def test_what_was_asked_reaches_the_run(run: Run, tmp_path: Path) -> None:
         *("--trials", "17", "--time-limit", "2m", "--jobs", "3", "--seed", "5", "--again"),
         *("--runs-dir", str(runs), "--storage", storage, "--name", "other"),
         *("--set", "sampler.name=random", "--set", "seed=4", "--data", "pocket"),
+        *("--trial-time-limit", "1h30m"),
     )
     ((study, options),) = fake.asked
     assert options == RunOptions(
         trials=17, time_limit_s=120.0, jobs=3, runs_dir=runs, storage=storage, again=True
     )
     assert (study.name, study.seed, study.sampler.name) == ("other", 5, "random")
+    assert study.trial_time_limit_s == 5400.0
     assert f"dashboard --runs-dir '{runs}' --storage {storage}\n" in out
 
 

@@ -164,6 +164,15 @@ def test_an_override_takes_the_place_of_a_value(
 
 
 @pytest.mark.usefixtures("_small")
+def test_the_time_limit_of_a_trial_is_given_as_people_say_it() -> None:
+    assert load_study("small").trial_time_limit_s is None
+    limited = load_study("small", overrides=["trial_time_limit=1h30m"])
+    assert limited.trial_time_limit_s == 5400.0
+    assert limited.as_json()["trial_time_limit_s"] == 5400.0
+    assert limited.identity() == load_study("small").identity()
+
+
+@pytest.mark.usefixtures("_small")
 def test_overrides_of_nested_and_top_keys_and_of_the_same_key() -> None:
     study = load_study(
         "small",

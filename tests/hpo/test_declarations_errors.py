@@ -399,6 +399,14 @@ STUDIES = {
         'task = "translation"\nsearch_space = "space"\ntrials = 0',
         "study.toml: trials must be >= 1, got 0.",
     ),
+    "no time": (
+        'task = "translation"\nsearch_space = "space"\ntrials = 1\ntrial_time_limit = "0s"',
+        "study.toml: trial_time_limit must be a time above zero, got '0s'. Allowed: 90s, 45m,",
+    ),
+    "a time without its unit": (
+        'task = "translation"\nsearch_space = "space"\ntrials = 1\ntrial_time_limit = 30',
+        "study.toml: trial_time_limit must be a string, got 30.",
+    ),
     "unknown search space": (
         'task = "translation"\nsearch_space = "spac"\ntrials = 1',
         "study.toml: search_space: unknown search space, got 'spac'. Allowed: a path ending with",

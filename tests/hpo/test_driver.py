@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,6 +16,8 @@ from optuna.trial import TrialState
 from toy_bench import GRID, HALVING, KINDS, MakeBench, ToySlot, enqueue
 
 from core.task import Evaluation, OnEvent, Outcome, Verdict
+from hpo import trials
+from hpo.clock import StudyClock
 from hpo.driver import Driver, Stop
 from hpo.events import (
     Event,
@@ -21,7 +27,12 @@ from hpo.events import (
     TrialProgressed,
     TrialStarted,
 )
+from hpo.horizon import Horizon
+from hpo.roster import Roster
 from hpo.slots import Work, WorkerError
+from hpo.storage import StorageError
+
+HPO = Path(__file__).parents[2] / "hpo"
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
@@ -83,7 +94,10 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
 
     def interrupt(driver: Driver, event: Event) -> None:
         seen.append(event)
-        if sum(isinstance(one, event_kind) for one in seen) == 3 and not driver._interrupts:
+        if (
+            sum(isinstance(one, event_kind) for one in seen) == 3
+            and not driver._shift.is_interrupted
+        ):
             driver.interrupt()
 
     stops = []
@@ -271,7 +285,7 @@ def test_declared_points_without_time_do_not_end_the_search(
         rest=points,
     )
 
-    def can_end(self: Driver, number: int) -> bool:
+    def can_end(self: Horizon, number: int) -> bool:
         return number < 1 or one.found.get_trials()[number].params.get("model.width") not in {
             91,
             92,
@@ -279,7 +293,7 @@ def test_declared_points_without_time_do_not_end_the_search(
             94,
         }
 
-    monkeypatch.setattr(Driver, "_can_end", can_end)
+    monkeypatch.setattr(Horizon, "can_end", can_end)
     assert one.run(3, limit_s=30.0) is Stop.FINISHED
     assert one.states() == "CWWWWCC"
 
@@ -287,7 +301,7 @@ def test_declared_points_without_time_do_not_end_the_search(
 def test_what_does_not_leave_at_the_time_limit_is_killed(
     bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.slots.GRACE_S", 0.3)
+    monkeypatch.setattr("hpo.shift.GRACE_S", 0.3)
     one = bench()
 
     class DeafSlot(ToySlot):
@@ -330,6 +344,135 @@ def test_a_second_interrupt_kills(bench: MakeBench) -> None:
     )
     assert one.states() == "R"  # no fault of the trial's
     assert "faults" not in one.found.get_trials()[0].user_attrs
+
+
+LIMITED = {"trial_time_limit": "1s"}
+
+
+class SlowSlot(ToySlot):
+    """Takes longer at trial 1 than a second, with a sign of life now and then, or without."""
+
+    def __init__(self, cache: Path, *, is_silent: bool = False) -> None:
+        super().__init__(cache)
+        self.is_silent = is_silent
+        self.killed = threading.Event()
+
+    def run(self, work: Work, on_event: OnEvent) -> Outcome:
+        if work.number != 1:
+            return super().run(work, on_event)
+        if self.is_silent:
+            assert self.killed.wait(20)
+            raise WorkerError("killed", "killed")
+
+        def dawdle(event: Any) -> Verdict:
+            time.sleep(0.3)
+            return on_event(event)
+
+        return super().run(work, dawdle)
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+def test_a_trial_over_its_time_limit_is_told_as_a_constraint(bench: MakeBench) -> None:
+    one = bench(LIMITED)
+    assert one.run(3, slots=[SlowSlot(one.folder.cache)]) is Stop.FINISHED
+    assert one.states() == "CPC"
+    trial = one.found.get_trials()[1]
+    assert trial.constraints == {"time": 1.0}
+    assert trial.user_attrs["outcome"] == "time"
+    assert trial.user_attrs["reason"].startswith("over the trial time limit of 1.0 s at step ")
+    assert trial.user_attrs["attempt"] == 1
+    assert trial.user_attrs["spent_s"] >= 1.0
+    assert trial.intermediate_values
+    assert one.of(TrialEnded)[1].value == trial.value
+
+
+def test_a_trial_that_hangs_is_killed_at_its_time_limit_and_no_other(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpo.shift.GRACE_S", 0.2)
+    one = bench(LIMITED)
+    slots = [SlowSlot(one.folder.cache, is_silent=True) for _ in range(2)]
+    assert one.run(4, slots=slots) is Stop.FINISHED
+    assert one.states() == "CFCC"
+    assert sum(slot.killed.is_set() for slot in slots) == 1
+    trial = one.found.get_trials()[1]
+    assert (trial.user_attrs["outcome"], trial.constraints) == ("hung", {})
+    assert trial.user_attrs["reason"] == (
+        "no sign of life for 1.0 s at the trial time limit of 1.0 s"
+    )
+    assert trial.user_attrs["attempt"] == 1
+
+
+def test_a_trials_time_counts_over_drivers(bench: MakeBench) -> None:
+    one = bench({"trial_time_limit": "2s", "protocol.step_s": 0.15})
+
+    def interrupt(driver: Driver, event: Event) -> None:
+        if isinstance(event, TrialEvaluated):
+            driver.interrupt()
+
+    for _ in range(3):
+        assert one.run(1, on_event=interrupt) is Stop.INTERRUPTED
+    spent = one.found.get_trials()[0].user_attrs["spent_s"]
+    assert spent >= 9 * 0.15
+    trials.set_attributes(one.found, 0, {"spent_s": 1.9})
+    assert one.run(1) is Stop.FINISHED
+    assert one.states() == "P"
+    assert one.found.get_trials()[0].user_attrs["outcome"] == "time"
+
+
+def test_the_wall_clock_may_jump(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour each way, again and again; every limit holds by the monotonic clock."""
+    real, calls = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: real() + 3600 * (-1) ** next(calls))
+    one = bench({"trial_time_limit": "1m"})
+
+    def look(driver: Driver, event: Event) -> None:
+        time.time()
+
+    assert one.run(4, slots=2, limit_s=60.0, on_event=look) is Stop.FINISHED
+    assert one.states() == "CCCC"
+    assert 0 <= one.elapsed_s < 60
+    assert all(0 <= event.seconds < 60 for event in one.of(TrialEnded))
+    assert next(calls) > 4
+
+
+def test_no_limit_is_kept_by_the_wall_clock() -> None:
+    """`time.time` and `datetime.now` tell people when; nothing else may ask them."""
+    asking = {
+        path.relative_to(HPO).as_posix()
+        for path in HPO.rglob("*.py")
+        if re.search(r"\btime\.time\(|datetime\.(now|today|utcnow)\(", path.read_text())
+    }
+    assert asking <= {"lock.py", "ledger.py", "opening.py", "analysis/page.py"}
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_storage_that_fails_stops_all_slots_and_the_study_goes_on_later(
+    slots: int, bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench({"protocol.step_s": 0.01})
+    report, calls = Roster.report, itertools.count()
+
+    def fail_later(self: Roster, entry: Any, evaluation: Evaluation) -> bool:
+        if next(calls) < 10:
+            return report(self, entry, evaluation)
+        for owner, name in ((Roster, "report"), (Roster, "spend"), (StudyClock, "save")):
+            broken.setattr(owner, name, fail)
+        return fail()
+
+    def fail(*_: object, **__: object) -> bool:
+        raise StorageError("the database is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Roster, "report", fail_later)
+        with pytest.raises(StorageError, match=r"^the database is gone\.$"):
+            one.run(7, slots=slots)
+    assert set(one.states()) <= {"C", "R"}
+    assert "R" in one.states()
+    assert one.run(7, slots=slots) is Stop.FINISHED
+    assert one.states() == "C" * 7
 
 
 def test_a_trials_folder_is_enough_to_rebuild_it(bench: MakeBench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -75,18 +76,58 @@ def test_ctrl_c_stops_cleanly_and_the_same_study_goes_on(
     assert told_of(runs)[:2] == told_of(tmp_path / "whole")
 
 
-def test_a_second_ctrl_c_kills_at_once(make_study: MakeStudy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_kills_at_once(
+    number: signal.Signals, make_study: MakeStudy, tmp_path: Path
+) -> None:
     make_study(space=SPACE + '"model.kind" = { type = "categorical", choices = ["silent"] }\n')
     with _start(tmp_path) as process:
         _read_until(process, "0 at 4")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)  # the child hears nothing
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest = process.communicate(timeout=20)[0]
     assert process.returncode == 130, rest
     (trial,) = read_study(None, "toy", tmp_path / "runs").trials
     assert trial.state == "interrupted"
+
+
+def _children_of(pid: int) -> list[int]:
+    """The worker processes of a driver."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            child, parent = path.parent.name, path.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid and b"hpo.workers" in (path.parent / "cmdline").read_bytes():
+                found.append(int(child))
+    return found
+
+
+def test_a_killed_worker_costs_its_trial_no_more_than_an_attempt(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study, runs = make_study(), tmp_path / "runs"
+    with _start(tmp_path, *SLOW) as process:
+        for text in ("0 at 4", "0 at 8", "2 at 10"):
+            _read_until(process, text)
+            for child in _children_of(process.pid):
+                os.kill(child, signal.SIGKILL)
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert [trial.attempts for trial in read_study(None, "toy", runs).trials] == [3, 1, 2]
+    run_study(study, tmp_path / "whole")
+    assert told_of(runs) == told_of(tmp_path / "whole")
+
+
+def test_a_trial_that_hangs_ends_with_its_time(make_study: MakeStudy, tmp_path: Path) -> None:
+    make_study(space=SPACE + '"model.kind" = { type = "categorical", choices = ["silent"] }\n')
+    with _start(tmp_path, "--trials", "1", "--set", "trial_time_limit=2s") as process:
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    (trial,) = read_study(None, "toy", tmp_path / "runs").trials
+    assert (trial.state, trial.attempts) == ("failed", 1)
+    assert trial.reason.startswith("no sign of life for")
 
 
 def test_a_second_driver_is_refused_and_after_kill_9_the_study_goes_on(

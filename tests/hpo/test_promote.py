@@ -191,7 +191,10 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
 
     def interrupt(driver: Driver, event: Event) -> None:
         seen.append(event)
-        if sum(isinstance(one, event_kind) for one in seen) == 3 and not driver._interrupts:
+        if (
+            sum(isinstance(one, event_kind) for one in seen) == 3
+            and not driver._shift.is_interrupted
+        ):
             driver.interrupt()
 
     stops = []

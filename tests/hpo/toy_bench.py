@@ -23,6 +23,7 @@ from hpo.pruners import build_pruner
 from hpo.roster import Roster
 from hpo.schedulers import Scheduler
 from hpo.schedulers.plain import PlainScheduler
+from hpo.shift import Shift
 from hpo.slots import Slot, Work
 from hpo.workers.devices import local_places
 
@@ -114,6 +115,7 @@ class Bench:
     events: list[Event] = field(default_factory=list)
     elapsed_s: float = 0.0
     failure: str | None = None
+    quarantined: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         direction = self.study.spec.metric.direction
@@ -155,7 +157,7 @@ class Bench:
         )
         if isinstance(slots, int):
             slots = toy_slots(RunOptions(jobs=slots), self.folder.cache)
-        stop = driver.run(slots)
+        stop = driver.run(Shift(slots, self.quarantined.__setitem__))
         self.failure = driver.failure
         return stop
 

@@ -140,7 +140,9 @@ def _train(config: RunConfig, folder: Path, on_event: OnEvent) -> tuple[OutcomeS
             _trouble(config.groups["model"]["kind"], step, folder)
             if config.groups["model"]["kind"] == "diverge" and step == ALARM_STEP:
                 return OutcomeState.DIVERGED, step
-            (folder / "checkpoint" / "state.json").write_text(json.dumps({"step": step}))
+            fresh = folder / "checkpoint" / "state.new"
+            fresh.write_text(json.dumps({"step": step}))
+            fresh.replace(folder / "checkpoint" / "state.json")  # whole, whenever it is killed
             speed = 1 / max(protocol.step_s, 0.001)
             progress = Progress(_stage(protocol, step), step, total, 1.5, speed)
             if on_event(progress) is Verdict.PAUSE:

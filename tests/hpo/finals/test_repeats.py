@@ -25,6 +25,7 @@ from hpo.finals.repeats import Finals
 from hpo.folders import StudyFolder
 from hpo.forecast import Forecast
 from hpo.reading import read_study
+from hpo.shift import Shift
 from hpo.slots import Work, WorkerError
 
 FINALS = {"finals.top": 2, "finals.seeds": 2}
@@ -252,6 +253,41 @@ def test_a_breakdown_is_tried_once_more_and_then_given_up(
     assert result.failure is None
     # What was given up is not tried for ever.
     assert run_study(study, runs, trials=1).already_finished
+
+
+def test_a_repeat_that_breaks_down_on_one_device_goes_on_on_another(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study, runs = make_study(overrides={"finals.top": 1, "finals.seeds": 4}), tmp_path / "runs"
+    run_study(study, runs, trials=2)
+    for path in (runs / "toy").glob("finals/**/*.json"):
+        path.unlink()
+    told: list[str] = []
+
+    class Broken(ToySlot):
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            raise WorkerError("no CUDA", "device")
+
+    class Patient(ToySlot):
+        """Leaves the other slot what it can take."""
+
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            with crew.changed:
+                crew.changed.wait_for(lambda: told, 20)
+            return super().run(work, on_event)
+
+    folder, watch = StudyFolder(runs, "toy"), Watcher()
+    crew = Shift(
+        [Broken(folder.cache, "gpu 0", "gpu 0"), Patient(folder.cache, "gpu 1", "gpu 1")],
+        lambda device, reason: told.append(device),
+    )
+    found = read_study(None, "toy", runs).optuna_study
+    finals = Finals(study, found, folder, observe=watch)
+    assert finals.run(crew, Facts({"data": "d" * 64}))
+    assert told == ["gpu 0"]
+    assert [event.outcome for event in watch.of(RepeatEnded)] == ["complete"] * 4
+    places = [event.place for event in watch.of(RepeatStarted)]
+    assert sorted(places) == ["gpu 0"] * 3 + ["gpu 1"] * 4
 
 
 def test_ctrl_c_pauses_the_finals_and_the_same_command_goes_on(
@@ -505,7 +541,7 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
     folder = StudyFolder(runs, "toy")
     finals = Finals(study, found, folder, observe=watch, may_start=may_start)
     assert not finals.is_done
-    assert finals.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
+    assert finals.run(Shift([ToySlot(folder.cache)]), Facts({"data": "d" * 64}))
     assert len(asked) == 4
     assert len(jobs(watch)) == 3
     assert "finals: no time is left for 1 of the repeats" in watch.notes()
@@ -520,7 +556,7 @@ def test_what_may_not_start_waits_for_another_run(make_study: MakeStudy, tmp_pat
         observe=watch,
         learn_repeat=lambda config, outcome: told.append((config, outcome)),
     )
-    assert later.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
+    assert later.run(Shift([ToySlot(folder.cache)]), Facts({"data": "d" * 64}))
     assert later.is_done
     assert [config for config, _ in told] == [asked[-1]]
     assert told[0][1].curve
@@ -545,7 +581,7 @@ def test_where_the_leader_has_no_time_nobody_else_is_repeated_on_that_seed(
     watch, found = Watcher(), read_study(None, "toy", runs).optuna_study
     folder = StudyFolder(runs, "toy")
     finals = Finals(study, found, folder, observe=watch, may_start=may_start)
-    assert finals.run([ToySlot(folder.cache)], Facts({"data": "d" * 64}))
+    assert finals.run(Shift([ToySlot(folder.cache)]), Facts({"data": "d" * 64}))
     # The start, which comes last, has the seed that both finalists have.
     assert jobs(watch) == [(leader.number, 1), (second.number, 1), (0, 1)]
     assert finals.standings.selected(study.spec.metric) == leader.number
@@ -563,12 +599,12 @@ def test_when_time_is_over_what_runs_is_paused(make_study: MakeStudy, tmp_path: 
         return any(event.progress.step == 7 for event in watch.of(RepeatProgressed))
 
     finals = Finals(study, found, folder, observe=watch, is_over=is_over)
-    assert finals.run([ToySlot(folder.cache)], facts)
+    assert finals.run(Shift([ToySlot(folder.cache)]), facts)
     assert [event.outcome for event in watch.of(RepeatEnded)] == ["interrupted"]
     assert watch.notes()[-1] == "finals: no time is left for 4 of the repeats"
     assert read_study(None, "toy", runs).finals is None
     later = Finals(study, found, folder, observe=watch)
-    assert later.run([ToySlot(folder.cache)], facts)
+    assert later.run(Shift([ToySlot(folder.cache)]), facts)
     assert read_study(None, "toy", runs).finals == whole
 
 

@@ -14,11 +14,12 @@ from toy_bench import ToySlot
 
 from core.settings import RunConfig
 from core.task import Scores
-from hpo import slots
+from hpo import shift
 from hpo.events import Note
 from hpo.finals.test_set import TestSetReader, folder_of
 from hpo.folders import StudyFolder
 from hpo.ledger import Opening, Run
+from hpo.shift import Shift
 from hpo.slots import WorkerError
 
 RUNS: list[Run] = [(3, None), (3, 1), (3, 2), (5, None)]
@@ -75,7 +76,7 @@ def test_without_time_one_run_is_read_even_if_the_first_cannot_be_scored(bench: 
         return fail(place) if place == "trials/0003" else 7.0
 
     reader = bench.reader(may_read=lambda config: False)
-    reading = reader.read([Scoring(score)])
+    reading = reader.read(Shift([Scoring(score)]))
     assert reading is not None
     assert [(run.trial, run.seed, run.value) for run in reading.runs] == [(3, 1, 7.0)]
     assert bench.notes[1:] == [
@@ -98,7 +99,7 @@ def test_another_slot_leaves_nothing_out_while_the_one_reading_may_still_fail(
         assert asked.wait(10)
         return fail(place) if place == "trials/0003" else 7.0
 
-    reading = bench.reader(may_read=may_read).read([Scoring(score), Scoring(score)])
+    reading = bench.reader(may_read=may_read).read(Shift([Scoring(score), Scoring(score)]))
     assert reading is not None
     assert [(run.trial, run.seed) for run in reading.runs] == [(3, 1)]
 
@@ -106,14 +107,25 @@ def test_another_slot_leaves_nothing_out_while_the_one_reading_may_still_fail(
 @pytest.mark.parametrize("number", [1, 2])
 def test_where_no_run_can_be_scored_that_is_the_failure(number: int, bench: Bench) -> None:
     reader = bench.reader(may_read=lambda config: False)
-    assert reader.read([Scoring(fail) for _ in range(number)]) is None
+    assert reader.read(Shift([Scoring(fail) for _ in range(number)])) is None
     assert reader.failure == "the test set could not be read: too dark"
+
+
+def test_what_one_device_cannot_read_another_does(bench: Bench) -> None:
+    slots = [Scoring(fail), Scoring(lambda place: 7.0)]
+    for index, slot in enumerate(slots):
+        slot.device = f"gpu {index}"
+    reading = bench.reader().read(Shift(slots))
+    assert reading is not None
+    assert {(run.trial, run.seed) for run in reading.runs} == set(RUNS)
+    assert len(bench.notes) <= 3
+    assert set(bench.notes) <= {"test set: too dark; trying it again"}
 
 
 def test_what_is_read_when_time_is_over_is_killed_and_left_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "GRACE_S", 0.2)
+    monkeypatch.setattr(shift, "GRACE_S", 0.2)
     over = threading.Event()
 
     def score(place: str) -> float:
@@ -125,7 +137,7 @@ def test_what_is_read_when_time_is_over_is_killed_and_left_out(
 
     slot = Scoring(score)
     reader = bench.reader(is_over=over.is_set, may_read=lambda config: not over.is_set())
-    reading = reader.read([slot])
+    reading = reader.read(Shift([slot]))
     assert reading is not None
     assert [(run.trial, run.seed) for run in reading.runs] == [(3, None)]
     assert bench.notes[0] == "test set: trial 3 on fresh seed 1 is left out: no time is left"
@@ -133,10 +145,10 @@ def test_what_is_read_when_time_is_over_is_killed_and_left_out(
 
 
 def test_the_only_reading_is_not_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "GRACE_S", 0.2)
+    monkeypatch.setattr(shift, "GRACE_S", 0.2)
     slot = Scoring(lambda place: time.sleep(1.0) or 7.0)
     reader = bench.reader(is_over=lambda: True, may_read=lambda config: False)
-    assert reader.read([slot]) is not None
+    assert reader.read(Shift([slot])) is not None
     assert not slot.killed.is_set()
 
 
@@ -147,7 +159,7 @@ def test_seconds_and_the_first_score_are_told(bench: Bench) -> None:
         learn_reading=lambda groups, seconds: told.append((groups, seconds)),
         on_opened=lambda: opened.append(len(told)),
     )
-    reader.read([Scoring(lambda place: 7.0)])
+    reader.read(Shift([Scoring(lambda place: 7.0)]))
     assert [groups for groups, _ in told] == [CONFIG.groups] * 4
     assert all(seconds >= 0 for _, seconds in told)
     assert opened == [1]
