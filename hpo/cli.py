@@ -225,9 +225,9 @@ def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
 
     from optuna_dashboard import run_server
 
-    from hpo.storage import locate, open_for_reading
+    from hpo.storage import locate
 
-    storage = open_for_reading(locate(arguments.storage, arguments.runs_dir))
+    storage = locate(arguments.storage, arguments.runs_dir).open_for_reading()
     try:
         socket.create_server((LOOPBACK, arguments.port)).close()
     except OSError as error:

@@ -23,7 +23,7 @@ from hpo.records import StudyRecord, TestReading
 from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
-from hpo.storage import close, locate, open_for_driver, telling
+from hpo.storage import close, locate, telling
 from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
 
@@ -67,11 +67,11 @@ def launch(
     with ExitStack() as stack:
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
-        stack.enter_context(own(database.lock_of(study.name), study.name))
+        stack.enter_context(database.own(study.name))
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
-        storage = open_for_driver(database)
+        storage = database.open_for_driver()
         stack.callback(close, storage)
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)

@@ -56,7 +56,7 @@ def own(path: Path, study: str) -> Iterator[None]:
         lock.acquire(timeout=PATIENCE_S, poll_interval=0.02)
     except Timeout:
         raise StudyOwnedError(
-            f"study {study!r} is being run by {_owner_of(path) or 'another process'}",
+            f"study {study!r} is being run by {_name_beside(path) or 'another process'}",
             way_out="Wait for it, stop it with Ctrl-C, or run the declaration with --name NEW.",
         ) from None
     try:
@@ -83,11 +83,16 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def owner_of(path: Path) -> Owner | None:
+    """Who holds the lock at `path`; `None` for nobody, or one that has not yet given its name."""
+    return _name_beside(path) if is_held(path) else None
+
+
 def _beside(path: Path) -> Path:
     return path.with_suffix(".owner.json")
 
 
-def _owner_of(path: Path) -> Owner | None:
+def _name_beside(path: Path) -> Owner | None:
     try:
         return Owner(**json.loads(_beside(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -21,11 +21,10 @@ from hpo import attributes, trials
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger, unlisted
-from hpo.lock import is_held
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
 from hpo.roster import FROM_PRIOR, STATE_NAMES
-from hpo.storage import Database, close, locate, open_for_reading, telling
+from hpo.storage import Database, close, locate, telling
 
 
 class UnknownStudyError(UserError):
@@ -71,7 +70,7 @@ def read_study(storage_url: str | None, name: str, runs_dir: Path) -> StudyRecor
             near = difflib.get_close_matches(name, names, n=1)
             raise UnknownStudyError(
                 f"no study {name!r} has been run here",
-                where=str(database.path),
+                where=database.shown,
                 allowed=", ".join(sorted(names)) or "none yet",
                 way_out=f"Did you mean {near[0]!r}?" if near else None,
             )
@@ -123,7 +122,7 @@ def read_studies(
 
 @contextmanager
 def _reading(database: Database) -> Iterator[RDBStorage]:
-    storage = open_for_reading(database)
+    storage = database.open_for_reading()
     try:
         with telling(database):
             yield storage
@@ -172,13 +171,13 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     if not _is_ours(study):
         raise UnknownStudyError(
             "it was not made by this program",
-            where=f"study {study.study_name!r} in {database.path}",
+            where=f"study {study.study_name!r} in {database.shown}",
             way_out="Look at it with `dashboard`.",
         )
     declaration = own[attributes.DECLARATION]
     spec = find_task(declaration["task"])
     folder = StudyFolder(runs, study.study_name)
-    is_owned = is_held(database.lock_of(study.study_name))
+    is_owned = database.is_owned(study.study_name)
     grid = own[attributes.GRID]
     order = list(declaration["search_space"]["parameters"])
     standings = read_standings(folder.finals)

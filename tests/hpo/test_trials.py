@@ -9,14 +9,14 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo import trials
-from hpo.storage import close, locate, open_for_driver
+from hpo.storage import close, locate
 
 
 @pytest.fixture(params=["sqlite", "memory"])
 def study(request: pytest.FixtureRequest, tmp_path: Path) -> optuna.Study:
     if request.param == "memory":
         return optuna.create_study(direction="maximize", study_name="x")
-    storage = open_for_driver(locate(None, tmp_path))
+    storage = locate(None, tmp_path).open_for_driver()
     request.addfinalizer(lambda: close(storage))
     return optuna.create_study(storage=storage, direction="maximize", study_name="x")
 

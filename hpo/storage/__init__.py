@@ -1,0 +1,6 @@
+"""Where studies are kept: SQLite made safe."""
+
+from hpo.storage.database import Database, StorageError, close, telling
+from hpo.storage.locating import locate
+
+__all__ = ["Database", "StorageError", "close", "locate", "telling"]
