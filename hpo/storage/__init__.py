@@ -1,4 +1,4 @@
-"""Where studies are kept: SQLite made safe."""
+"""Where studies are kept: SQLite made safe, or a PostgreSQL server."""
 
 from hpo.storage.database import Database, StorageError, close, telling
 from hpo.storage.locating import locate

@@ -28,6 +28,8 @@ from hpo.workers.messages import (
     Warm,
 )
 
+CREDENTIALS = ("PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
+"""What opens a database is not for workers, who have nothing to do with it."""
 SILENCE_S = 1800.0
 """A child that says nothing for so long hangs; the longest silence is an evaluation."""
 _FAREWELL_S = 5.0
@@ -229,7 +231,7 @@ def _environment(threads: int, gpu: str | None) -> dict[str, str]:
     package_root = str(Path(__file__).resolve().parents[2])
     earlier = os.environ.get("PYTHONPATH")
     environment = {
-        **os.environ,
+        **{key: value for key, value in os.environ.items() if key not in CREDENTIALS},
         "PYTHONPATH": package_root + (os.pathsep + earlier if earlier else ""),
         "PYTHONFAULTHANDLER": "1",  # a crash in C leaves its trace in the worker's log
         "OMP_NUM_THREADS": count,
