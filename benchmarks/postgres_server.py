@@ -38,7 +38,7 @@ def serving() -> Iterator[PostgresServer]:
         yield server
     finally:
         if server is not None:
-            server.kill()
+            server._end(signal.SIGQUIT)  # at once, but leaving nothing in shared memory
         shutil.rmtree(folder, ignore_errors=True)
 
 
