@@ -52,7 +52,7 @@ class PostgresServer:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self._binaries = _find_binaries()
+        self.binaries = _find_binaries()
         self._user = _unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
         self._make_cluster()
@@ -130,7 +130,7 @@ class PostgresServer:
     def _begin(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [str(self._binaries / program), *arguments],
+                [str(self.binaries / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -151,7 +151,7 @@ def _find_binaries() -> Path:
     """Debian puts them beside the path."""
     found = shutil.which("initdb")
     if found is not None and shutil.which("postgres") is not None:
-        return Path(found).parent
+        return Path(found).resolve().parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not versions:
         raise NoServerError("there is no PostgreSQL server: neither initdb nor postgres is found")

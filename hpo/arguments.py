@@ -69,7 +69,6 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """
     prog = "python -m hpo" if Path(sys.argv[0]).name == "__main__.py" else "hpo"
     parser, commands = _build_parsers(prog)
-    _refuse_passwords(argv)
     _check_command(argv, prog)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -83,16 +82,6 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         )
     arguments.prog = prog
     return arguments
-
-
-def _refuse_passwords(argv: Sequence[str]) -> None:
-    """Refuses a URL with a password wherever it stands, before a message could repeat it."""
-    if any(re.search(r"://[^\s@/]*:[^\s]*@|[?&]\w*password=", word) for word in argv):
-        raise CommandError(
-            "a password in a command is read by everybody who lists processes",
-            way_out="Change it, if it was real, and give it in the environment (PGPASSWORD), in a "
-            "password file (PGPASSFILE) or in a service file.",
-        )
 
 
 def _check_command(argv: Sequence[str], prog: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hpo.records import StudyRecord
 
 LOOPBACK = "127.0.0.1"
+_PASSWORD = re.compile(r"(://[^\s:@]*:)\S*(?=@)|(password=)[^\s'\"]+")
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -43,10 +45,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _complain(line: str) -> None:
-    """Prints one line on standard error, with what could act on a terminal spelled out."""
+    """Prints one line on standard error, with what could act on a terminal spelled out.
+
+    A line may repeat what it was given in the wrong place: a URL with a password, too.
+    """
     from hpo.output import visible
 
-    print(f"hpo: {visible(line)}", file=sys.stderr)
+    told = _PASSWORD.sub(r"\1\2***", line)
+    print(f"hpo: {visible(told)}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
