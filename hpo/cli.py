@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hpo.records import StudyRecord
 
 LOOPBACK = "127.0.0.1"
-_PASSWORD = re.compile(r"(://[^\s:@]*:)\S*(?=@)|(password=)[^\s'\"]+")
+_PASSWORD = re.compile(r"(:/+[^\s:@]*:)\S*(?=@)|(password=)[^\s'\"]+")
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
