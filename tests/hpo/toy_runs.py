@@ -45,9 +45,7 @@ def run_study(study: Study, runs: Path, watch: Watcher | None = None, **options:
     )
 
 
-def told_of(
-    runs: Path, name: str = "toy", storage: str | None = None
-) -> list[tuple[Any, ...]]:
+def told_of(runs: Path, name: str = "toy", storage: str | None = None) -> list[tuple[Any, ...]]:
     trials = read_study(storage, name, runs).optuna_study.get_trials()
     return [
         (one.number, one.state.name, one.params, one.value, one.intermediate_values)
