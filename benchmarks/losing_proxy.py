@@ -10,16 +10,17 @@ from typing import Self
 
 
 class LosingProxy:
-    """Listens on a loopback port; of every `every` commits the last one's reply is lost.
+    """Listens on a loopback port before the server's.
 
-    The server has committed, and whoever asked it to cannot know.
+    What is lost was committed, and whoever asked for it cannot know.
     """
 
-    def __init__(self, port: int, *, every: int) -> None:
+    def __init__(self, port: int) -> None:
         """`port` is the server's, on loopback."""
+        self.every = 0
+        """Of so many commits the last one's reply is lost; 0: none."""
         self.commits = self.lost = 0
         self._server = port
-        self._every = every
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -58,7 +59,7 @@ class LosingProxy:
                 while sent := client.recv(65536):
                     if b"COMMIT\0" in sent:
                         self.commits += 1
-                        if self.commits % self._every == 0:
+                        if self.every and self.commits % self.every == 0:
                             self.lost += 1
                             is_losing.set()
                     server.sendall(sent)

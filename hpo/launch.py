@@ -27,6 +27,9 @@ from hpo.storage import close, locate, telling
 from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
 
+_READ_BACK_S = 120.0
+"""How long a server that is away is waited for when all is stored and the result is to be read."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -84,7 +87,7 @@ def launch(
         phases = Phases(study, options, total, folder, found, clock, observe, prior)
         phases.run(make_slots, scheduler or build_scheduler(study))
     return Result(
-        record=read_study(options.storage, study.name, runs),
+        record=read_study(options.storage, study.name, runs, patience_s=_READ_BACK_S),
         interrupted=phases.stop is Stop.INTERRUPTED,
         reading=phases.reading,
         already_finished=phases.stop is None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,9 @@ from hpo.ledger import read_ledger, unlisted
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
 from hpo.roster import FROM_PRIOR, STATE_NAMES
-from hpo.storage import Database, close, locate, telling
+from hpo.storage import Database, DatabaseAwayError, close, locate, telling
+
+_LOOK_AGAIN_S = 0.5
 
 
 class UnknownStudyError(UserError):
@@ -55,15 +58,29 @@ class UnreadStudy:
     problem: str
 
 
-def read_study(storage_url: str | None, name: str, runs_dir: Path) -> StudyRecord:
+def read_study(
+    storage_url: str | None, name: str, runs_dir: Path, *, patience_s: float = 0.0
+) -> StudyRecord:
     """All that is known of the study called `name`; `storage_url` `None` means the default one.
 
-    The record's Optuna study is a copy in memory, as it stood at one moment.
+    The record's Optuna study is a copy in memory, as it stood at one moment. A database that is
+    away is waited for, `patience_s` at most.
 
     Raises: UnknownStudyError if there is none, naming those that there are; StorageError.
     """
     runs = runs_dir.expanduser().resolve()
     database = locate(storage_url, runs)
+    give_up = time.monotonic() + patience_s
+    while True:
+        try:
+            return _read(database, name, runs)
+        except DatabaseAwayError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _read(database: Database, name: str, runs: Path) -> StudyRecord:
     with _reading(database) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -15,9 +16,16 @@ from optuna.storages import RDBStorage
 from core.errors import UserError
 from hpo.lock import Owner
 
+_DISK_FULL = "53100"
+"""PostgreSQL's code, one of those that it calls operational."""
+
 
 class StorageError(UserError):
     """A database that cannot be used, or is not there."""
+
+
+class DatabaseAwayError(StorageError):
+    """A database that cannot be reached, or is too busy, just now."""
 
 
 class Database(Protocol):
@@ -79,7 +87,8 @@ def telling(database: Database) -> Iterator[None]:
             if inner is None:
                 break
             cause = inner
-        raise StorageError(
+        kind = DatabaseAwayError if is_transient(error) else StorageError
+        raise kind(
             f"the database failed ({cause})",
             where=database.shown,
             way_out="Nothing that was stored is lost; mend it and run again.",
@@ -92,6 +101,28 @@ def telling(database: Database) -> Iterator[None]:
             where=database.shown,
             way_out="Install that version, or name another database with --storage.",
         ) from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether what failed may succeed when tried again: the database is busy or away.
+
+    Not where the disk is full, the tables are others, or a study was taken over.
+    """
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if getattr(original, "sqlstate", None) == _DISK_FULL:
+        return False
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    # A driver's own errors have these names by PEP 249, whichever driver it is.
+    names = {kind.__name__ for kind in type(original).__mro__}
+    return bool(names & {"OperationalError", "InterfaceError"}) or isinstance(
+        error, sqlalchemy.exc.TimeoutError
+    )
 
 
 def refuse_missing(database: Database) -> None:

@@ -19,7 +19,7 @@ from benchmarks.postgres_server import PostgresServer
 from hpo.events import Event, StudyStarted, TrialEnded
 from hpo.lock import Owner, StudyOwnedError, StudyTakenOverError
 from hpo.reading import list_studies, read_study
-from hpo.storage import StorageError, close, locate, telling
+from hpo.storage import DatabaseAwayError, StorageError, close, locate, telling
 from hpo.storage.postgresql import PostgreSQL
 
 HERE = Path(__file__).parent
@@ -266,13 +266,13 @@ def test_what_a_server_complains_of_is_one_line(
         pass
     assert "\n" not in str(caught.value)
     monkeypatch.setenv("PGPASSWORD", "mistaken")
-    with pytest.raises(StorageError, match="authentication failed.*PGPASSFILE"):
+    with pytest.raises(StorageError, match=r"authentication failed.*PGPASSFILE"):
         _ = PostgreSQL(postgres).exists
     monkeypatch.delenv("PGPASSWORD")
     with pytest.raises(StorageError, match=r"no password supplied.*PGPASSWORD"):
         PostgreSQL(postgres).open_for_reading()
     away = postgres.replace(str(postgres_server.port), "1")
-    with pytest.raises(StorageError, match="Connection refused"):
+    with pytest.raises(DatabaseAwayError, match="Connection refused"):
         PostgreSQL(away).is_owned("x")
 
 
