@@ -15,12 +15,13 @@ class LosingProxy:
     What is lost was committed, and whoever asked for it cannot know.
     """
 
-    def __init__(self, port: int) -> None:
-        """`port` is the server's, on loopback."""
+    def __init__(self, port: int, *, most: int) -> None:
+        """`port` is the server's, on loopback; `most` is how many replies are lost in all."""
         self.every = 0
         """Of so many commits the last one's reply is lost; 0: none."""
         self.commits = self.lost = 0
         self._server = port
+        self._most = most
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -38,6 +39,10 @@ class LosingProxy:
         _end(self._listener)
         for one in list(self._open):
             _end(one)
+
+    @property
+    def _is_to_be_lost(self) -> bool:
+        return self.every > 0 and self.lost < self._most and self.commits % self.every == 0
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -59,7 +64,7 @@ class LosingProxy:
                 while sent := client.recv(65536):
                     if b"COMMIT\0" in sent:
                         self.commits += 1
-                        if self.every and self.commits % self.every == 0:
+                        if self._is_to_be_lost:
                             self.lost += 1
                             is_losing.set()
                     server.sendall(sent)

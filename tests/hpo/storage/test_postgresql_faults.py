@@ -78,7 +78,7 @@ def test_a_lost_reply_to_a_commit_does_nothing_twice(
     tmp_path: Path,
 ) -> None:
     study, runs = make_study(), tmp_path / "runs"
-    with LosingProxy(postgres_server.port) as proxy:
+    with LosingProxy(postgres_server.port, most=5) as proxy:
 
         def lose(event: Event) -> bool:
             # Until then the driver opens the database, where a lost reply ends the run.
