@@ -7,9 +7,11 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -135,11 +137,10 @@ class PostgreSQL:
         with telling(self):
             with self.creating_tables():
                 # On connections of their own: Optuna takes a second one while it has a first.
-                creating = {"creator": self.connect}
-                close(RDBStorage(self.url, creating, skip_table_creation=self.exists))
-            return RDBStorage(
-                self.url,
-                {"creator": self._ownership.connect, "pool_size": 1, "max_overflow": 0},
+                close(self._opened(self.connect, skip_table_creation=self.exists))
+            return self._opened(
+                self._ownership.connect,
+                {"pool_size": 1, "max_overflow": 0},
                 skip_compatibility_check=True,
                 skip_table_creation=True,
             )
@@ -149,8 +150,11 @@ class PostgreSQL:
         quieten()
         refuse_missing(self)
         with telling(self):
-            looking = {"creator": lambda: self.connect(_READ_ONLY), "pool_pre_ping": True}
-            return RDBStorage(self.url, looking, skip_table_creation=True)
+            return self._opened(
+                partial(self.connect, _READ_ONLY),
+                {"pool_pre_ping": True},
+                skip_table_creation=True,
+            )
 
     def connect(self, settings: str = "", name: str = "hpo") -> Connection:
         """A new connection, called `name` in the server's list.
@@ -170,6 +174,27 @@ class PostgreSQL:
                 where=self.shown,
                 way_out=_WAY_OUT,
             ) from None
+
+    def _opened(
+        self,
+        connect: Callable[[], Connection],
+        engine: Mapping[str, Any] | None = None,
+        **settings: bool,
+    ) -> RDBStorage:
+        """A storage on such connections, none of which stays where it could not be opened."""
+        made: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+        def creator() -> Connection:
+            connection = connect()
+            made.add(connection)
+            return connection
+
+        try:
+            return RDBStorage(self.url, {"creator": creator, **(engine or {})}, **settings)
+        except BaseException:
+            for connection in made:
+                connection.close()
+            raise
 
     @contextmanager
     def creating_tables(self) -> Iterator[None]:
@@ -211,7 +236,7 @@ class _Ownership:
         if self._claimed is not None:
             self._claimed.close()
 
-    def _opened(self, make_sure: Any) -> Connection:
+    def _opened(self, make_sure: Callable[[Connection], None]) -> Connection:
         connection = self._database.connect(name=self._name)
         try:
             connection.autocommit = True
