@@ -33,7 +33,7 @@ _WAY_OUT = (
 
 # Either end gives up a partner that vanished without a word, a machine that lost its power, in
 # about a minute. By default that takes hours, for which a dead driver's lock would stand.
-_CLIENT = {
+_CLIENT: dict[str, Any] = {
     "client_encoding": "utf8",
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -89,7 +89,7 @@ class PostgreSQL:
             isinstance(one, str) and _PLAIN.fullmatch(one) for one in parts.values() if one
         ):
             raise _unreadable()
-        self._conninfo = make_conninfo(**{key: one for key, one in parts.items() if one})
+        self._conninfo = make_conninfo(**{key: str(one) for key, one in parts.items() if one})
         self.url = parsed.set(drivername="postgresql+psycopg").render_as_string()
         self.shown = self.url
         self._ownership: _Ownership | None = None
@@ -179,7 +179,7 @@ class PostgreSQL:
         self,
         connect: Callable[[], Connection],
         engine: Mapping[str, Any] | None = None,
-        **settings: bool,
+        **settings: Any,
     ) -> RDBStorage:
         """A storage on such connections, none of which stays where it could not be opened."""
         made: weakref.WeakSet[Connection] = weakref.WeakSet()
