@@ -20,25 +20,6 @@ def test_the_default_database_lies_in_the_runs_folder(tmp_path: Path) -> None:
     assert not database.exists
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("postgresql://me:secret@host/db", r"got 'postgresql://\*\*\*@host/db'.*sqlite:///FILE"),
-        ("sqlite://", "unknown kind of storage"),
-        ("sqlite:///:memory:", "unknown kind of storage"),
-        ("sqlite:////a/b.db?mode=ro", "unknown kind of storage"),
-        ("runs/hpo.db", "unknown kind of storage.*Leave --storage out"),
-        ("sqlite:////tmp", "the database is a folder"),
-    ],
-)
-def test_other_storages_are_refused_with_the_way_out(
-    url: str, message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(StorageError, match=message) as caught:
-        locate(url, tmp_path)
-    assert "secret" not in str(caught.value)
-
-
 def test_the_deepest_and_latest_mount_tells_the_file_system(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(
