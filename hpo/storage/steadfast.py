@@ -382,8 +382,8 @@ class SteadfastStorage(InMemoryStorage):
         for number in sorted(numbers):
             if number not in ids:
                 row = {"study_id": self._study_id, "number": number, **trials[number]}
-                added = connection.execute(sqlalchemy.insert(_TRIALS).values(row))
-                (ids[number],) = added.inserted_primary_key or ()
+                added = sqlalchemy.insert(_TRIALS).values(row).returning(_TRIALS.c.trial_id)
+                ids[number] = connection.execute(added).scalar_one()
             elif number in trials:
                 mine = _TRIALS.c.trial_id == ids[number]
                 connection.execute(sqlalchemy.update(_TRIALS).where(mine).values(trials[number]))
