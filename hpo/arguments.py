@@ -256,7 +256,8 @@ def _add_place(command: _Parser) -> None:
     command.add_argument(
         "--storage",
         metavar="URL",
-        help="database of all studies (default: sqlite:///<runs-dir>/hpo.db)",
+        help="database of all studies: sqlite:///FILE or postgresql+psycopg://USER@HOST:PORT/DB "
+        "(default: sqlite:///<runs-dir>/hpo.db)",
     )
 
 

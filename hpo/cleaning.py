@@ -27,7 +27,7 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
     record = read_study(storage_url, name, runs)
     folder = StudyFolder(runs, name)
     with ExitStack() as stack:
-        stack.enter_context(own(locate(storage_url, runs).lock_of(name), name))
+        stack.enter_context(locate(storage_url, runs).own(name))
         stack.enter_context(own(folder.lock, name))
         record = read_study(storage_url, name, runs)  # a driver may have ended in between
         finished = [

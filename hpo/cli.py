@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hpo.output import Printer
     from hpo.records import StudyRecord
 
+_PASSWORD = re.compile(r"(:/+[^\s:@]*:)\S*(?=@)|(password=)[^\s'\"]+")
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -42,10 +44,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _complain(line: str) -> None:
-    """Prints one line on standard error, with what could act on a terminal spelled out."""
+    """Prints one line on standard error, with what could act on a terminal spelled out.
+
+    A line may repeat what it was given in the wrong place: a URL with a password, too.
+    """
     from hpo.output import visible
 
-    print(f"hpo: {visible(line)}", file=sys.stderr)
+    told = _PASSWORD.sub(r"\1\2***", line)
+    print(f"hpo: {visible(told)}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
@@ -238,9 +244,10 @@ def _clean(arguments: argparse.Namespace, out: Printer) -> int:
 
 def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
     from hpo.dashboard import serve
-    from hpo.storage import locate, open_for_reading
+    from hpo.storage import locate
 
-    serve(open_for_reading(locate(arguments.storage, arguments.runs_dir)), arguments.port)
+    storage = locate(arguments.storage, arguments.runs_dir).open_for_reading()
+    serve(storage, arguments.port)
     return DONE
 
 

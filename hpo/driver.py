@@ -98,6 +98,8 @@ class Driver:
             with suppress(Exception):
                 self._deadline.clock.save(now=True)
             raise
+        if self._roster.failure is not None:
+            raise self._roster.failure
         self._deadline.clock.save(now=True)
         return self._why()
 
@@ -122,6 +124,11 @@ class Driver:
     def _carry_out(self, attempt: Attempt, index: int, slot: Slot) -> None:
         work, is_overdue = attempt.work, partial(self._is_overdue, attempt)
         try:
+            # Nothing is begun that the database does not know. The others go on meanwhile.
+            if not self._roster.sync(self._is_to_stop):
+                with self._changed:
+                    self._leave(self._running.pop(work.number))
+                return
             with self._shift.attempt(index, work.number, is_overdue):
                 outcome = slot.run(work, partial(self._answer, attempt))
         except WorkerError as fault:
@@ -230,6 +237,8 @@ class Driver:
             number = attempt.work.number
             if self._running.get(number) is not attempt:
                 return Verdict.PAUSE  # an attempt that is no longer the trial's current one
+            if self._roster.failure is not None:
+                return Verdict.PAUSE  # what it has done is in its folder
             if attempt.is_to_be_saved():
                 self._roster.spend(number, attempt.spent_s)
             verdict = Verdict.CONTINUE
@@ -342,14 +351,21 @@ class Driver:
 
     # Stopping
 
+    def _is_to_stop(self) -> bool:
+        with self._changed:
+            return self._is_stopping
+
     def _is_overdue(self, attempt: Attempt) -> bool:
         """Whether an attempt should have left."""
-        return self._deadline.is_search_over or attempt.is_over
+        return self._deadline.is_search_over or attempt.is_over or self._roster.failure is not None
 
     @property
     def _is_stopping(self) -> bool:
         return bool(
-            self._shift.is_stopping or self._failure is not None or self._deadline.is_search_over
+            self._shift.is_stopping
+            or self._failure is not None
+            or self._roster.failure is not None
+            or self._deadline.is_search_over
         )
 
     def _why(self) -> Stop:

@@ -24,9 +24,13 @@ from hpo.records import StudyRecord, TestReading
 from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
-from hpo.storage import close, locate, open_for_driver, telling
+from hpo.storage import locate, telling
+from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
 from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
+
+_READ_BACK_S = 120.0
+"""How long a server that is away is waited for when all is stored and the result is to be read."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,13 @@ def launch(
     *,
     make_slots: MakeSlots | None = None,
     scheduler: Scheduler | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Result:
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
 
-    Without `make_slots` trials run on this machine.
+    Without `make_slots` trials run on this machine. While the database is away training goes on,
+    for `patience_s` at most.
+
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
     """
@@ -69,7 +76,7 @@ def launch(
     with ExitStack() as stack:
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
-        stack.enter_context(own(database.lock_of(study.name), study.name))
+        stack.enter_context(database.own(study.name))
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
@@ -77,8 +84,14 @@ def launch(
         slots = make(options, folder.cache)
         for slot in slots:
             stack.enter_context(closing(slot))
-        storage = open_for_driver(database)
-        stack.callback(close, storage)
+        storage = stack.enter_context(
+            keep_in_memory(
+                database,
+                study.name,
+                patience_s=patience_s,
+                tell=lambda text: observe(Note(text)),
+            )
+        )
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)
@@ -90,7 +103,7 @@ def launch(
         phases = Phases(study, options, total, folder, found, clock, observe, prior, slots)
         phases.run(scheduler or build_scheduler(study))
     return Result(
-        record=read_study(options.storage, study.name, runs),
+        record=read_study(options.storage, study.name, runs, patience_s=_READ_BACK_S),
         interrupted=phases.stop is Stop.INTERRUPTED,
         reading=phases.reading,
         already_finished=phases.stop is None,

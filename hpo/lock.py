@@ -1,4 +1,4 @@
-"""One driver a study: the operating system's lock, and beside it who holds it."""
+"""One driver a study: who owns it, and the operating system's lock."""
 
 from __future__ import annotations
 
@@ -25,22 +25,75 @@ an instant (see `is_held`), which must not turn a driver away."""
 class StudyOwnedError(UserError):
     """A second driver wanted a study that a living one owns."""
 
+    def __init__(self, study: str, owner: Owner | None) -> None:
+        """`owner` is `None` where it has not yet given its name."""
+        super().__init__(
+            f"study {study!r} is being run by {owner or 'another process'}",
+            way_out="Wait for it, stop it with Ctrl-C, or run the declaration with --name NEW.",
+        )
+
+
+class StudyTakenOverError(UserError):
+    """A driver that lost its connection, and with it the lock, found another one in its place."""
+
+    def __init__(self, study: str, owner: Owner | None) -> None:
+        """`owner` is `None` where it has ended since, or not yet given its name."""
+        super().__init__(
+            f"while the database was out of reach, study {study!r} was taken over by "
+            f"{owner or 'another process'}; this run stores nothing more",
+            way_out="Leave the study to it, or run again when it has ended.",
+        )
+
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that owns a study; written for the message that turns the next one away."""
+    """The process that owns a study; written for those who want to name it, or to stop it."""
 
     host: str
     pid: int
     since: str
     """UTC, ISO 8601, to the second."""
+    boot: str = ""
+    """The kernel's name for the time since it started; empty where it gives none."""
+    started: int = 0
+    """When the process started, in the kernel's ticks since then; 0 where it does not say."""
 
     @classmethod
     def myself(cls) -> Owner:
-        return cls(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat("T", "seconds"))
+        """The calling process, owner from now on."""
+        pid, now = os.getpid(), datetime.now(UTC).isoformat("T", "seconds")
+        return cls(socket.gethostname(), pid, now, _boot(), _start_of(pid))
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+def is_alive(owner: Owner) -> bool | None:
+    """Whether that very process still runs, not one that was given its number since.
+
+    `None` where that cannot be known: it is on another machine, or the kernel does not say.
+    """
+    if owner.host != socket.gethostname() or not owner.boot or not _boot():
+        return None
+    return owner.boot == _boot() and owner.started == _start_of(owner.pid) != 0
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> int:
+    """When a process started, in ticks since the machine did; 0 where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    # Its second field, the command in parentheses, may itself hold blanks and parentheses.
+    fields = stat.rpartition(b")")[2].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 @contextlib.contextmanager
@@ -55,10 +108,7 @@ def own(path: Path, study: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=PATIENCE_S, poll_interval=0.02)
     except Timeout:
-        raise StudyOwnedError(
-            f"study {study!r} is being run by {_owner_of(path) or 'another process'}",
-            way_out="Wait for it, stop it with Ctrl-C, or run the declaration with --name NEW.",
-        ) from None
+        raise StudyOwnedError(study, _name_beside(path)) from None
     try:
         write_json(_beside(path), asdict(Owner.myself()))
         yield
@@ -83,11 +133,16 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def owner_of(path: Path) -> Owner | None:
+    """Who holds the lock at `path`; `None` for nobody, or one that has not yet given its name."""
+    return _name_beside(path) if is_held(path) else None
+
+
 def _beside(path: Path) -> Path:
     return path.with_suffix(".owner.json")
 
 
-def _owner_of(path: Path) -> Owner | None:
+def _name_beside(path: Path) -> Owner | None:
     try:
         return Owner(**json.loads(_beside(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

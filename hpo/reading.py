@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,11 +22,12 @@ from hpo import attributes, trials
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger, unlisted
-from hpo.lock import is_held
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
 from hpo.roster import FROM_PRIOR, STATE_NAMES
-from hpo.storage import Database, close, locate, open_for_reading, telling
+from hpo.storage import Database, DatabaseAwayError, close, locate, telling
+
+_LOOK_AGAIN_S = 0.5
 
 
 class UnknownStudyError(UserError):
@@ -56,22 +58,36 @@ class UnreadStudy:
     problem: str
 
 
-def read_study(storage_url: str | None, name: str, runs_dir: Path) -> StudyRecord:
+def read_study(
+    storage_url: str | None, name: str, runs_dir: Path, *, patience_s: float = 0.0
+) -> StudyRecord:
     """All that is known of the study called `name`; `storage_url` `None` means the default one.
 
-    The record's Optuna study is a copy in memory, as it stood at one moment.
+    The record's Optuna study is a copy in memory, as it stood at one moment. A database that is
+    away is waited for, `patience_s` at most.
 
     Raises: UnknownStudyError if there is none, naming those that there are; StorageError.
     """
     runs = runs_dir.expanduser().resolve()
     database = locate(storage_url, runs)
+    give_up = time.monotonic() + patience_s
+    while True:
+        try:
+            return _read(database, name, runs)
+        except DatabaseAwayError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _read(database: Database, name: str, runs: Path) -> StudyRecord:
     with _reading(database) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             raise UnknownStudyError(
                 f"no study {name!r} has been run here",
-                where=str(database.path),
+                where=database.shown,
                 allowed=", ".join(sorted(names)) or "none yet",
                 way_out=f"Did you mean {near[0]!r}?" if near else None,
             )
@@ -123,7 +139,7 @@ def read_studies(
 
 @contextmanager
 def _reading(database: Database) -> Iterator[RDBStorage]:
-    storage = open_for_reading(database)
+    storage = database.open_for_reading()
     try:
         with telling(database):
             yield storage
@@ -172,13 +188,13 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     if not _is_ours(study):
         raise UnknownStudyError(
             "it was not made by this program",
-            where=f"study {study.study_name!r} in {database.path}",
+            where=f"study {study.study_name!r} in {database.shown}",
             way_out="Look at it with `dashboard`.",
         )
     declaration = own[attributes.DECLARATION]
     spec = find_task(declaration["task"])
     folder = StudyFolder(runs, study.study_name)
-    is_owned = is_held(database.lock_of(study.study_name))
+    is_owned = database.is_owned(study.study_name)
     grid = own[attributes.GRID]
     order = list(declaration["search_space"]["parameters"])
     standings = read_standings(folder.finals)

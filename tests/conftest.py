@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from benchmarks.postgres_server import NoServerError, PostgresServer, serving
 
 # Before torch, tokenizers or a hub library is imported, here or in a child process, for each reads
 # these once. One thread a process keeps parallel tests from fighting over the cores, and sums in
@@ -30,6 +33,23 @@ def hpo_data() -> Path:
     # A wrong path is a mistake to tell, not a reason to skip.
     assert folder.is_dir(), f"HPO_DATA is not a folder: {named}"
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of the session's own; skips the test where there is none to start."""
+    try:
+        with serving() as server:
+            yield server
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty database, whose password is in the environment."""
+    monkeypatch.setenv("PGPASSWORD", postgres_server.password)
+    return postgres_server.create_database()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

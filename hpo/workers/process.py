@@ -16,6 +16,8 @@ from hpo.workers.breakdowns import kind_of, obituary
 from hpo.workers.memory import oom_kills
 from hpo.workers.messages import Hello, Job
 
+CREDENTIALS = ("PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
+"""What opens a database is not for workers, who have nothing to do with it."""
 _FAREWELL_S = 5.0
 _spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
 """Starts all children. The kernel ends them with the *thread* that started them, so that has to
@@ -136,7 +138,7 @@ def _environment(threads: int) -> dict[str, str]:
     package_root = str(Path(__file__).resolve().parents[2])
     earlier = os.environ.get("PYTHONPATH")
     return {
-        **os.environ,
+        **{key: value for key, value in os.environ.items() if key not in CREDENTIALS},
         "PYTHONPATH": package_root + (os.pathsep + earlier if earlier else ""),
         "PYTHONFAULTHANDLER": "1",  # a crash in C leaves its trace in the worker's log
         "OMP_NUM_THREADS": count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """No test here pulls the plug, and a study of seven trials waits for the disk 300 times."""
 
     def hurry(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
 
     monkeypatch.setattr(os, "fsync", lambda _: None)
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hpo.lock import StudyOwnedError, is_held, own
+from hpo.lock import Owner, StudyOwnedError, is_alive, is_held, own, owner_of
 
 
 def test_a_second_owner_is_refused_with_the_first_ones_name(tmp_path: Path) -> None:
@@ -67,3 +68,48 @@ def test_an_owner_that_has_not_yet_written_its_name_is_refused_too(tmp_path: Pat
         path.with_suffix(".owner.json").write_text('{"host": ')
         with pytest.raises(StudyOwnedError, match="another process"), own(path, "x"):
             pass
+
+
+def test_a_process_of_the_same_number_is_not_taken_for_the_owner() -> None:
+    me = Owner.myself()
+    assert me.started > 0
+    assert is_alive(me)
+    assert is_alive(replace(me, started=me.started - 1)) is False
+    assert is_alive(replace(me, boot="of yesterday")) is False
+    assert is_alive(replace(me, host="elsewhere")) is None
+    assert is_alive(Owner(me.host, me.pid, me.since)) is None
+
+
+def test_a_dead_owner_is_not_alive_nor_one_that_is_not_yet_buried(tmp_path: Path) -> None:
+    program = (
+        "import json\n"
+        "from dataclasses import asdict\n"
+        "from hpo.lock import Owner\n"
+        "print(json.dumps(asdict(Owner.myself())), flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        owner = Owner(**json.loads(process.stdout.readline()))
+        assert owner.pid == process.pid
+        assert is_alive(owner)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert is_alive(owner) is False
+    assert is_alive(owner) is False
+
+
+def test_what_a_dead_owner_left_names_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    with own(path, "x"):
+        left = path.with_suffix(".owner.json").read_text()
+        assert owner_of(path) == Owner(**json.loads(left))
+    path.with_suffix(".owner.json").write_text(left)
+    assert owner_of(path) is None

@@ -186,11 +186,11 @@ def test_options_are_checked_first(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_postgresql_url_is_refused_before_anything_is_written(
+def test_another_database_is_refused_before_anything_is_written(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:
     with pytest.raises(StorageError, match="sqlite:///FILE"):
-        run_study(make_study(), tmp_path / "runs", storage="postgresql://h/db")
+        run_study(make_study(), tmp_path / "runs", storage="mysql://h/db")
     assert not (tmp_path / "runs").exists()
 
 

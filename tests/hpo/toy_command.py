@@ -32,12 +32,18 @@ def main() -> int:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--trials", type=int)
+    parser.add_argument("--storage")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--die-after", type=int)
     parser.add_argument("--in-process", action="store_true")
     arguments = parser.parse_args()
     study = load_study(str(arguments.declared / "toy.toml"), overrides=arguments.set)
-    options = RunOptions(trials=arguments.trials, jobs=arguments.slots, runs_dir=arguments.runs)
+    options = RunOptions(
+        trials=arguments.trials,
+        jobs=arguments.slots,
+        runs_dir=arguments.runs,
+        storage=arguments.storage,
+    )
     if arguments.die_after is not None:
         _die_after(arguments.die_after)
     children = partial(local_slots, module="toy_curves")

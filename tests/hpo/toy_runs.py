@@ -1,4 +1,4 @@
-"""Whole runs of the toy study on SQLite, for tests of what surrounds the driver."""
+"""Whole runs of the toy study, for tests of what surrounds the driver."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def run_study(study: Study, runs: Path, watch: Watcher | None = None, **options:
     )
 
 
-def told_of(runs: Path, name: str = "toy") -> list[tuple[Any, ...]]:
-    trials = read_study(None, name, runs).optuna_study.get_trials()
+def told_of(runs: Path, name: str = "toy", storage: str | None = None) -> list[tuple[Any, ...]]:
+    trials = read_study(storage, name, runs).optuna_study.get_trials()
     return [
         (one.number, one.state.name, one.params, one.value, one.intermediate_values)
         for one in trials

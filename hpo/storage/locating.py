@@ -1,0 +1,48 @@
+"""From a storage URL to its database."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hpo.storage.database import Database, StorageError
+from hpo.storage.sqlite import SQLite
+
+_SQLITE = "sqlite:///"
+_POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
+
+
+def locate(url: str | None, runs: Path) -> Database:
+    """The database of a storage URL; by default `hpo.db` in the runs folder.
+
+    Raises: StorageError for any other kind of database, or without the driver of this one.
+    """
+    if url is None:
+        return SQLite(runs / "hpo.db")
+    if url.startswith(_SQLITE) and "?" not in url:
+        path = Path(url.removeprefix(_SQLITE))
+        if path.name not in ("", ":memory:"):
+            return SQLite(path)
+    if url.startswith(_POSTGRESQL):
+        try:
+            from hpo.storage.postgresql import PostgreSQL
+        except ImportError as error:
+            raise StorageError(
+                f"PostgreSQL needs the package psycopg ({error})",
+                way_out="Install it: pip install 'hpo-harness[postgres]'.",
+            ) from None
+        return PostgreSQL(url)
+    raise StorageError(
+        "unknown kind of storage",
+        got=_kind_of(url),
+        allowed="sqlite:///FILE, a file on this machine, or "
+        "postgresql+psycopg://USER@HOST:PORT/DATABASE",
+        way_out="Leave --storage out to use hpo.db in the runs folder.",
+    )
+
+
+def _kind_of(url: str) -> str:
+    """What of a URL can be shown, wherever in the rest a password may be."""
+    kind, separator, _ = url.partition("://")
+    is_safe = re.fullmatch(r"[A-Za-z0-9+.-]*", kind) is not None
+    return f"{kind}{separator}***" if separator and is_safe else "***"

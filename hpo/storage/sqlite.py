@@ -1,0 +1,200 @@
+"""SQLite made safe for Optuna: one transaction at a time, waited for, and on this machine only."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from filelock import FileLock
+from optuna.storages import RDBStorage
+
+from hpo import lock
+from hpo.folders import make_private
+from hpo.storage.database import StorageError, quieten, refuse_missing, telling
+
+BUSY_TIMEOUT_S = 30.0
+"""How long SQLite itself waits for another writer before it gives up once."""
+PATIENCE_S = 600.0
+"""How long a transaction is tried again, with back-off, after that."""
+
+_NETWORK_TYPES = (
+    "nfs", "cifs", "smb", "afs", "ceph", "gluster", "lustre", "gpfs", "beegfs", "fuse.sshfs",
+    "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.gluster", "fuse.ceph",
+)  # fmt: skip
+_MOUNTS = Path("/proc/mounts")
+
+
+class SQLite:
+    """A file on this machine; implements `Database`."""
+
+    error = sqlite3.Error
+
+    def __init__(self, path: Path) -> None:
+        """Raises: StorageError if it cannot be one, or lies on a network file system."""
+        self.path = path.expanduser().resolve()
+        if self.path.is_dir():
+            raise StorageError(
+                "the database is a folder", got=str(self.path), allowed="sqlite:///FILE"
+            )
+        _refuse_network(self.path)
+
+    @property
+    def url(self) -> str:
+        """See `Database.url`."""
+        return f"sqlite:///{self.path}"
+
+    @property
+    def shown(self) -> str:
+        """See `Database.shown`."""
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """See `Database.exists`."""
+        if not self.path.is_file():
+            return False
+        try:
+            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as connection:
+                # The table that Optuna writes last.
+                sql = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+                if connection.execute(sql).fetchone() is None:
+                    return False
+                return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
+        except sqlite3.DatabaseError as error:
+            raise StorageError(
+                f"not a database that can be read ({error})",
+                where=self.shown,
+                way_out="Name another with --storage.",
+            ) from None
+
+    def own(self, study: str) -> AbstractContextManager[None]:
+        """See `Database.own`. The operating system's lock."""
+        return lock.own(self._lock_of(study), study)
+
+    def owner_of(self, study: str) -> lock.Owner | None:
+        """See `Database.owner_of`."""
+        return lock.owner_of(self._lock_of(study))
+
+    def is_owned(self, study: str) -> bool:
+        """See `Database.is_owned`."""
+        return lock.is_held(self._lock_of(study))
+
+    def open_for_driver(self) -> RDBStorage:
+        """See `Database.open_for_driver`."""
+        quieten()
+        tables_lock = self._lock_of(".tables")  # no study's name begins with a dot
+        make_private(tables_lock.parent)
+        # `RDBStorage` creates tables in its constructor, unguarded: two drivers of two studies
+        # that start together in one database would trip over each other.
+        with FileLock(tables_lock, timeout=PATIENCE_S), telling(self):
+            self._switch_to_wal()
+            storage = RDBStorage(
+                self.url,
+                engine_kwargs=_engine_settings(),
+                skip_table_creation=self.exists,
+            )
+        _begin_with(storage.engine, "BEGIN IMMEDIATE")
+        return storage
+
+    def open_for_reading(self) -> RDBStorage:
+        """See `Database.open_for_reading`."""
+        quieten()
+        refuse_missing(self)
+        with telling(self):
+            storage = RDBStorage(
+                self.url, engine_kwargs=_engine_settings(), skip_table_creation=True
+            )
+        _begin_with(storage.engine, "BEGIN")
+        return storage
+
+    def _lock_of(self, name: str) -> Path:
+        """The file that the study's driver locks: the same one whatever the runs folder."""
+        return self.path.parent / ".locks" / f"{self.path.name}@{name}.lock"
+
+    def _switch_to_wal(self) -> None:
+        """Write-ahead logging, in which readers and the writer do not wait for each other."""
+        is_new = not self.path.exists()
+        with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if is_new:
+            self.path.chmod(0o600)
+        if mode != "wal":
+            raise StorageError(
+                "the file system does not allow SQLite's write-ahead log",
+                where=self.shown,
+                way_out="Name a database on a local disk with --storage.",
+            )
+
+
+def _engine_settings() -> dict[str, Any]:
+    return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+
+
+def _begin_with(engine: sqlalchemy.Engine, statement: str) -> None:
+    """Begins every transaction of `engine` with `statement`, waiting while the database is busy.
+
+    Python's sqlite3 begins late and for writing only, so that a transaction that read first can
+    fail when it comes to write: Optuna then counts trials twice or loses one. BEGIN IMMEDIATE asks
+    for the write lock at once; it is the only statement that waits for others, and so the only one
+    that needs to be tried again.
+    """
+    engine.dispose()  # connections made before the listeners would not hear them
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _leave_transactions_to_us(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _begin(connection: sqlalchemy.Connection) -> None:
+        driver_connection = connection.connection.driver_connection
+        assert driver_connection is not None
+        begin(driver_connection, statement)
+
+
+def begin(connection: sqlite3.Connection, statement: str, patience_s: float = PATIENCE_S) -> None:
+    """Begins a transaction; tries for `patience_s`, with back-off, while others hold the lock."""
+    give_up = time.monotonic() + patience_s
+    pause = 0.05
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > give_up:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # spreads rivals, hides nothing
+        pause = min(2 * pause, 5.0)
+
+
+def _refuse_network(path: Path) -> None:
+    kind = _file_system_of(path)
+    if kind is not None and kind.startswith(_NETWORK_TYPES):
+        raise StorageError(
+            f"SQLite's locks cannot be trusted on a network file system ({kind})",
+            where=str(path),
+            way_out="Name a database on a local disk with --storage sqlite:///FILE.",
+        )
+
+
+def _file_system_of(path: Path, mounts: Path = _MOUNTS) -> str | None:
+    """The type of the file system that `path` lies on; `None` where the system does not tell."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return None
+    deepest, kind = -1, None
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].replace("\\040", " "))
+        # A later mount on the same point hides the earlier one.
+        if path.is_relative_to(point) and len(point.parts) >= deepest:
+            deepest, kind = len(point.parts), fields[2]
+    return kind
