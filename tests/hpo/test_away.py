@@ -76,8 +76,6 @@ def test_away_too_long_it_ends_the_run_and_the_next_one_goes_on(
     with pytest.raises(StorageError, match=r"hpo.db: .* away for 600 s \(server closed\)\. Run"):
         run_study(study, runs, watch, trials=4, jobs=slots)
     begun = {event.number for event in watch.of(TrialProgressed)}
-    if kind is TrialStarted and slots == 1:
-        assert begun == {0}
     away.clear()
     stored = {number for number, *_ in told_of(runs)}
     assert begun <= stored  # nothing was begun that the database did not know
