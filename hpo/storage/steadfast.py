@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.storage.database import Database, StorageError, close
+from hpo.storage.database import Database, StorageError, close, is_transient
 
 PATIENCE_S = 600.0
 """How long a database may fail or be silent before the run ends."""
@@ -36,8 +35,6 @@ _TELL_AFTER_S = 5.0
 """A database that is away for less is not worth a line."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _LOOK_EVERY_S = 0.2
-_DISK_FULL = "53100"
-"""PostgreSQL's code, one of those that it calls operational."""
 
 _TRIALS = models.TrialModel.__table__
 _PARAMS = models.TrialParamModel.__table__
@@ -388,26 +385,6 @@ class SteadfastStorage(InMemoryStorage):
                 mine = _TRIALS.c.trial_id == ids[number]
                 connection.execute(sqlalchemy.update(_TRIALS).where(mine).values(trials[number]))
         return ids
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether what failed may succeed when tried again: the database is busy or away.
-
-    Not where the disk is full, the tables are others, or a study was taken over.
-    """
-    original = getattr(error, "orig", None) or error
-    if isinstance(original, sqlite3.Error):
-        code = getattr(original, "sqlite_errorcode", 0) & 0xFF
-        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    if getattr(original, "sqlstate", None) == _DISK_FULL:
-        return False
-    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    # A driver's own errors have these names by PEP 249, whichever driver it is.
-    names = {kind.__name__ for kind in type(original).__mro__}
-    return bool(names & {"OperationalError", "InterfaceError"}) or isinstance(
-        error, sqlalchemy.exc.TimeoutError
-    )
 
 
 def _rows_of(trial: FrozenTrial) -> Iterator[_Row]:

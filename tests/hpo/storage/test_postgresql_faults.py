@@ -18,7 +18,6 @@ from hpo.events import Event, TrialEvaluated, TrialStarted
 from hpo.lock import StudyTakenOverError
 from hpo.storage.postgresql import PostgreSQL
 
-pytest.importorskip("hpo.storage.steadfast")
 Disturb = Callable[[PostgresServer, Callable[[], bool]], None]
 SLOWLY = {"protocol.step_s": 0.02}
 

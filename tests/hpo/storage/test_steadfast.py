@@ -18,7 +18,8 @@ from core.errors import UserError
 from hpo import trials
 from hpo.storage import Database, StorageError, close, locate, telling
 from hpo.storage import steadfast as module
-from hpo.storage.steadfast import SteadfastStorage, is_transient, keep_in_memory
+from hpo.storage.database import is_transient
+from hpo.storage.steadfast import SteadfastStorage, keep_in_memory
 
 
 class OperationalError(Exception):
