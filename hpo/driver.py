@@ -126,8 +126,8 @@ class Driver:
                 serve(slots, self._work_in)
         finally:
             self._deadline.clock.save(now=True)
-        if self._error is not None:
-            raise self._error
+        if error := self._error or self._roster.failure:
+            raise error
         return self._why()
 
     @property
@@ -160,6 +160,11 @@ class Driver:
     def _attempt(self, work: Work, index: int, slot: Slot) -> Work | None:
         """Carries out an attempt; returns the next one if it broke down and is given another."""
         try:
+            # Nothing is begun that the database does not know. The others go on meanwhile.
+            if not self._roster.sync(self._is_to_stop):
+                with self._changed:
+                    self._leave(self._running.pop(work.number))
+                return None
             outcome = slot.run(work, partial(self._answer, work))
         except WorkerError as fault:
             return self._recover(work, index, fault)
@@ -273,6 +278,8 @@ class Driver:
             running = self._running.get(work.number)
             if running is None or running.work is not work:
                 return Verdict.PAUSE  # an attempt that is no longer the trial's current one
+            if self._roster.failure is not None:
+                return Verdict.PAUSE  # what it has done is in its folder
             verdict = Verdict.CONTINUE
             self._forecast.watch(running.entry, event)
             if isinstance(event, Evaluation):
@@ -368,6 +375,10 @@ class Driver:
 
     # Stopping
 
+    def _is_to_stop(self) -> bool:
+        with self._changed:
+            return self._is_stopping
+
     def _is_overdue(self) -> bool:
         """Whether trials run that should have left."""
         with self._changed:
@@ -379,6 +390,7 @@ class Driver:
             self._interrupts
             or self._error
             or self._failure is not None
+            or self._roster.failure is not None
             or self._deadline.is_search_over
         )
 

@@ -12,7 +12,7 @@ from hpo.clock import StudyClock
 from hpo.declarations import Study
 from hpo.disk import telling_of_room
 from hpo.driver import Stop
-from hpo.events import Observe
+from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
 from hpo.lock import own
 from hpo.opening import open_study
@@ -23,7 +23,8 @@ from hpo.records import StudyRecord, TestReading
 from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
-from hpo.storage import close, locate, telling
+from hpo.storage import locate, telling
+from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
 from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
 
@@ -53,8 +54,11 @@ def launch(
     *,
     make_slots: MakeSlots = local_slots,
     scheduler: Scheduler | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Result:
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
+
+    While the database is away training goes on, for `patience_s` at most.
 
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
@@ -74,8 +78,14 @@ def launch(
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
-        storage = database.open_for_driver()
-        stack.callback(close, storage)
+        storage = stack.enter_context(
+            keep_in_memory(
+                database,
+                study.name,
+                patience_s=patience_s,
+                tell=lambda text: observe(Note(text)),
+            )
+        )
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,10 +84,7 @@ class Roster:
         self._finished = {
             trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
         }
-        # This object is the one writer, so what it knows is what is stored: Optuna would read all
-        # unfinished trials anew at every question.
-        self._stored = {trial.number: trial for trial in self._all()}
-        tried = {trial.user_attrs.get(ENQUEUED) for trial in self._stored.values()}
+        tried = {trial.user_attrs.get(ENQUEUED) for trial in self.stored()}
         self._points = [
             point for point in study.enqueue if canonical_json(dict(point)) not in tried
         ]
@@ -115,23 +111,23 @@ class Roster:
 
     def orphans(self) -> list[int]:
         """Trials whose driver ended: with the owner's lock in hand, all that are RUNNING."""
-        return [one.number for one in self._stored.values() if one.state == TrialState.RUNNING]
+        return [one.number for one in self.stored() if one.state == TrialState.RUNNING]
 
     def paused(self) -> dict[int, int]:
         """Number -> step of the paused trials."""
-        return trials.paused(self._stored.values())
+        return trials.paused(self.stored())
 
     def stored(self) -> list[FrozenTrial]:
         """All trials by number, as they are stored. Not to be changed."""
-        return list(self._stored.values())
+        return self._optuna.get_trials(deepcopy=False)
 
     def step_of(self, number: int) -> int:
         """The last step at which a trial has reported; 0 before."""
-        return self._stored[number].last_step or 0
+        return self._frozen(number).last_step or 0
 
     def realised(self, number: int) -> dict[str, Any]:
         """A trial's realised values, by core's names, as `take_up` stored them; none before."""
-        stored = self._stored[number].user_attrs
+        stored = self._frozen(number).user_attrs
         return {name: stored[name] for name in self._study.space.parameters if name in stored}
 
     def can_propose(self) -> bool:
@@ -139,7 +135,7 @@ class Roster:
         if self._points:
             return True
         if self._study.sampler.name == "brute_force" and not self.is_exhausted:
-            tried = {tuple(sorted(trial.params.items())) for trial in self._all()}
+            tried = {tuple(sorted(trial.params.items())) for trial in self.stored()}
             self.is_exhausted = count_points(self._study.space, len(tried) + 1) <= len(tried)
         return not self.is_exhausted
 
@@ -154,11 +150,11 @@ class Roster:
         if not self._points:
             point = self._from_prior(drawn)
             if point is None:
-                return self._create(drawn, {})
-            return self._create(point, {FROM_PRIOR: True})
+                return trials.create(self._optuna, drawn, {})
+            return trials.create(self._optuna, point, {FROM_PRIOR: True})
         enqueued = self._points[0]
         fixed = drawn_values(self._study.space, enqueued)
-        number = self._create(fixed, {ENQUEUED: canonical_json(dict(enqueued))})
+        number = trials.create(self._optuna, fixed, {ENQUEUED: canonical_json(dict(enqueued))})
         self._points.pop(0)
         return number
 
@@ -193,9 +189,6 @@ class Roster:
         if evaluation.step in self.reported(entry):
             return False
         entry.trial.report(evaluation.value, evaluation.step)
-        now = copy.copy(self._stored[entry.number])
-        now.intermediate_values = dict(self.reported(entry))
-        self._stored[entry.number] = now
         return True
 
     def reported(self, entry: Entry) -> Mapping[int, float]:
@@ -210,7 +203,6 @@ class Roster:
     def thaw(self, number: int) -> None:
         """Makes a paused trial RUNNING again."""
         trials.thaw(self._optuna, number)
-        self._stored[number] = self._frozen(number)
 
     def count_fault(self, number: int) -> int:
         """One more breakdown of a trial; returns how many it has had, over all runs."""
@@ -230,10 +222,11 @@ class Roster:
                 "cost": finite(asdict(outcome.cost)),
                 "device": str(outcome.facts.get("device") or ""),
             }
-        trials.set_attributes(self._optuna, entry.number, attributes)
-        if ending.constraint is not None and ending.constraint not in entry.trial.constraints:
-            entry.trial.set_constraint(ending.constraint, 1.0)
-        self._tell_optuna(entry, ending)
+        with trials.transaction(self._optuna):
+            trials.set_attributes(self._optuna, entry.number, attributes)
+            if ending.constraint is not None and ending.constraint not in entry.trial.constraints:
+                entry.trial.set_constraint(ending.constraint, 1.0)
+            self._tell_optuna(entry, ending)
         self._finished[entry.number] = Finished(
             entry.number, ending.value if ending.state == "complete" else None
         )
@@ -247,13 +240,22 @@ class Roster:
 
     def write(self, number: int) -> None:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
-        self._stored[number] = self._frozen(number)
-        write_trial(self._folder, self._stored[number], list(self._study.space.parameters))
+        write_trial(self._folder, self._frozen(number), list(self._study.space.parameters))
 
-    def _create(self, fixed: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
-        number = trials.create(self._optuna, fixed, attributes)
-        self._stored[number] = self._frozen(number)
-        return number
+    # The database, which may be slow or away
+
+    def sync(self, is_over: Callable[[], bool]) -> bool:
+        """Waits until all that was changed is in the database; false if `is_over` before.
+
+        Safe without the driver's lock, which others need meanwhile.
+        Raises: StorageError if the database was away for too long.
+        """
+        return trials.sync(self._optuna, is_over)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why no change is stored any more; `None` while they are."""
+        return trials.failure(self._optuna)
 
     def _tell_optuna(self, entry: Entry, ending: Ending) -> None:
         study, number = entry.trial.study, entry.number
@@ -278,16 +280,16 @@ class Roster:
         names = self._study.space.parameters
         return self._prior.propose(
             seed=self._study.seed,
-            number=len(self._all()),
+            number=len(self.stored()),
             own=[
                 (
                     {name: trial.user_attrs[name] for name in names if name in trial.user_attrs},
                     trial.value,
                 )
-                for trial in self._all((TrialState.COMPLETE,))
-                if trial.value is not None
+                for trial in self.stored()
+                if trial.state == TrialState.COMPLETE and trial.value is not None
             ],
-            tried=[trial.params for trial in self._all()],
+            tried=[trial.params for trial in self.stored()],
             fixed=fixed,
         )
 
@@ -303,9 +305,6 @@ class Roster:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return trials.frozen(self._optuna, number)
-
-    def _all(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
-        return self._optuna.get_trials(deepcopy=False, states=states)
 
 
 def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) -> None:

@@ -7,17 +7,16 @@ and on names with an underscore; tested against the pinned version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialUserAttributeModel
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from hpo.storage.steadfast import SteadfastStorage
 
 PAUSED_STEP = "paused_step"
 FIRST_STARTED = "first_started"
@@ -49,25 +48,16 @@ def take_up(study: Study, number: int) -> Trial:
     return Trial(study, _id_of(study, number))
 
 
-def overwrite(
-    study: Study, number: int, drawn: Mapping[str, tuple[Any, BaseDistribution]]
-) -> None:
-    """Gives a RUNNING trial other drawn values than it was suggested; see them with `take_up`."""
-    identifier = _id_of(study, number)
-    for name, (value, distribution) in drawn.items():
-        internal = distribution.to_internal_repr(value)
-        study._storage.set_trial_param(identifier, name, internal, distribution)
-
-
 def pause(study: Study, number: int, step: int) -> None:
     """RUNNING -> WAITING at `step`: no sampler looks at it, and it can be thawed."""
     identifier = _id_of(study, number)
     stored = study._storage.get_trial(identifier)
-    if FIRST_STARTED not in stored.user_attrs and stored.datetime_start is not None:
-        started = stored.datetime_start.isoformat()
-        study._storage.set_trial_user_attr(identifier, FIRST_STARTED, started)
-    study._storage.set_trial_user_attr(identifier, PAUSED_STEP, step)
-    study._storage.set_trial_state_values(identifier, TrialState.WAITING)
+    with transaction(study):
+        if FIRST_STARTED not in stored.user_attrs and stored.datetime_start is not None:
+            started = stored.datetime_start.isoformat()
+            study._storage.set_trial_user_attr(identifier, FIRST_STARTED, started)
+        study._storage.set_trial_user_attr(identifier, PAUSED_STEP, step)
+        study._storage.set_trial_state_values(identifier, TrialState.WAITING)
 
 
 def thaw(study: Study, number: int) -> None:
@@ -76,21 +66,33 @@ def thaw(study: Study, number: int) -> None:
 
 
 def set_attributes(study: Study, number: int, attributes: Mapping[str, Any]) -> None:
-    """Sets user attributes, in a database all in one transaction.
-
-    Optuna itself makes one of each attribute: with ten parameters that is 0.1 s a trial.
-    """
+    """Sets user attributes in one transaction."""
     identifier = _id_of(study, number)
-    database = getattr(study._storage, "_backend", None)
-    if isinstance(database, RDBStorage):
-        with _create_scoped_session(database.scoped_session) as session:
-            for key, value in attributes.items():
-                database._set_trial_attr_without_commit(
-                    session, TrialUserAttributeModel, identifier, key, value
-                )
-    else:
+    with transaction(study):
         for key, value in attributes.items():
             study._storage.set_trial_user_attr(identifier, key, value)
+
+
+def transaction(study: Study) -> AbstractContextManager[None]:
+    """What is changed within is stored as a whole or not at all."""
+    storage = study._storage
+    # A study in memory alone has nothing else to be stored in.
+    return storage.transaction() if isinstance(storage, SteadfastStorage) else nullcontext()
+
+
+def sync(study: Study, is_over: Callable[[], bool]) -> bool:
+    """Waits until all that was changed is in the database; false if `is_over` before.
+
+    Raises: StorageError if the database was away for too long.
+    """
+    storage = study._storage
+    return storage.sync(is_over) if isinstance(storage, SteadfastStorage) else True
+
+
+def failure(study: Study) -> BaseException | None:
+    """Why no change is stored any more; `None` while they are."""
+    storage = study._storage
+    return storage.failure if isinstance(storage, SteadfastStorage) else None
 
 
 def paused(among: Iterable[FrozenTrial]) -> dict[int, int]:

@@ -9,16 +9,17 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo import trials
-from hpo.storage import close, locate
+from hpo.storage import locate
+from hpo.storage.steadfast import keep_in_memory
 
 
 @pytest.fixture(params=["sqlite", "memory"])
 def study(request: pytest.FixtureRequest, tmp_path: Path) -> optuna.Study:
     if request.param == "memory":
         return optuna.create_study(direction="maximize", study_name="x")
-    storage = locate(None, tmp_path).open_for_driver()
-    request.addfinalizer(lambda: close(storage))
-    return optuna.create_study(storage=storage, direction="maximize", study_name="x")
+    storage = keep_in_memory(locate(None, tmp_path), "x")
+    request.addfinalizer(lambda: storage.__exit__(None, None, None))
+    return optuna.create_study(storage=storage.__enter__(), direction="maximize", study_name="x")
 
 
 def _start(study: optuna.Study, fixed: dict[str, float] | None = None) -> optuna.Trial:

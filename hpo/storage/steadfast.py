@@ -1,0 +1,475 @@
+"""A study's storage for its driver: kept in memory, and written behind to the database.
+
+Reads are answered from memory. A change is made there, and one thread writes what is newer in
+memory than in the database, all of it in one transaction: a database that is busy, restarting or
+away delays nothing but what waits in `sync`. What is written are rows as they are to be, found by
+what names them (trial number, name, step), so that a transaction whose reply was lost is simply
+written again. Relies on the tables of the pinned Optuna and on names with an underscore.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import sqlalchemy
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.storage.database import Database, StorageError, close
+
+PATIENCE_S = 600.0
+"""How long a database may fail or be silent before the run ends."""
+_TELL_AFTER_S = 5.0
+"""A database that is away for less is not worth a line."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_LOOK_EVERY_S = 0.2
+_DISK_FULL = "53100"
+"""PostgreSQL's code, one of those that it calls operational."""
+
+_TRIALS = models.TrialModel.__table__
+_PARAMS = models.TrialParamModel.__table__
+_VALUES = models.TrialValueModel.__table__
+_STEPS = models.TrialIntermediateValueModel.__table__
+_USER = models.TrialUserAttributeModel.__table__
+_SYSTEM = models.TrialSystemAttributeModel.__table__
+_STUDY_USER = models.StudyUserAttributeModel.__table__
+_STUDY_SYSTEM = models.StudySystemAttributeModel.__table__
+_KEY = {_PARAMS: "param_name", _VALUES: "objective", _STEPS: "step"}
+"""The column that names a row among those of its trial or study, where it is not `key`."""
+_INSERT: Mapping[str, Callable[[sqlalchemy.Table], Any]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+_Content = dict[str, Any]
+
+_logger = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    """A row that is newer in memory than in the database."""
+
+    table: sqlalchemy.Table
+    number: int | None
+    """The trial's; `None`: the study's."""
+    key: str | int | None
+    """What names the row among the trial's or the study's; `None`: it is the trial's own."""
+
+
+@contextmanager
+def keep_in_memory(
+    database: Database,
+    study_name: str,
+    *,
+    patience_s: float = PATIENCE_S,
+    tell: Callable[[str], None] = _logger.warning,
+) -> Iterator[SteadfastStorage]:
+    """The storage for the one driver of a study that is owned; leaving waits for the database.
+
+    `tell` is called from a thread when the database goes away and when it is back.
+    """
+    stored = database.open_for_driver()
+    try:
+        with SteadfastStorage(
+            stored, study_name, where=database.shown, patience_s=patience_s, tell=tell
+        ) as storage:
+            yield storage
+    finally:
+        close(stored)
+
+
+class SteadfastStorage(InMemoryStorage):
+    """The storage of one study, which its driver owns; a context in which it is written behind.
+
+    Once it has failed every further change raises what it failed with.
+    """
+
+    def __init__(
+        self,
+        database: RDBStorage,
+        study_name: str,
+        *,
+        where: str,
+        patience_s: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Reads the study, if there is one. `where` names the database in messages."""
+        super().__init__()
+        self._database = database
+        self._where = where
+        self._patience_s = patience_s
+        self._tell = tell
+        self._changed = threading.Condition(threading.RLock())
+        self._newer: dict[_Row, None] = {}
+        self._changes = self._stored = 0
+        self._ids: dict[int, int] = {}
+        """Trial number -> its id in the database, of trials known to be there."""
+        self._trying_since: float | None = None
+        self._cause: BaseException | None = None
+        self._failure: BaseException | None = None
+        self._is_closing = False
+        self._study_id: int | None = None
+        """In the database."""
+        self._read(study_name)
+        self._writer = threading.Thread(target=self._write_behind, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._writer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Waits until everything is stored. What went wrong before is not hidden by a failure."""
+        try:
+            self.sync()
+        except Exception:
+            if error is None:
+                raise
+        finally:
+            with self._changed:
+                self._is_closing = True
+                self._changed.notify_all()
+            self._writer.join(_LOOK_EVERY_S)  # it may hang in a call; it is a daemon
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why nothing is stored any more; `None` while there is hope."""
+        with self._changed:
+            if self._failure is None and self._tried_s > self._patience_s:
+                cause = "no answer" if self._cause is None else _in_a_line(self._cause)
+                self._failure = StorageError(
+                    f"the database has been away for {self._patience_s:.0f} s ({cause})",
+                    where=self._where,
+                    way_out="Run again when it is back: what it was not told is in the trials' "
+                    "folders.",
+                )
+                self._changed.notify_all()
+            return self._failure
+
+    @property
+    def _tried_s(self) -> float:
+        """How long what is newer has been tried to be stored."""
+        since = self._trying_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def sync(self, is_over: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until all changes made so far are stored; false if `is_over` before.
+
+        Raises: what the storage failed with, a StorageError if the database was away too long.
+        """
+        with self._changed:
+            upto = self._changes
+        while True:
+            with self._changed:
+                if self._stored < upto and self.failure is None:
+                    self._changed.wait(_LOOK_EVERY_S)
+                if self._stored >= upto:
+                    return True
+                if self._failure is not None:
+                    raise self._failure
+            if is_over():  # asked without the lock: it may want one that a change is made under
+                return False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is changed within is stored in one transaction: all of it or nothing."""
+        with self._changed:
+            yield
+
+    # Changes: in memory, and noted as newer there
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """See Optuna. The row is made at once: nothing can be begun without it."""
+        in_memory = super().create_new_study(directions, study_name)
+        if self._study_id is None:
+            self._study_id = self._database.create_new_study(directions, study_name)
+        return in_memory
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        with self._change(_Row(_STUDY_USER, None, key)):
+            super().set_study_user_attr(study_id, key, _as_stored(value))
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        with self._change(_Row(_STUDY_SYSTEM, None, key)):
+            super().set_study_system_attr(study_id, key, _as_stored(value))
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        with self._change():
+            trial_id = super().create_new_trial(study_id, template_trial)
+            self._note(*_rows_of(self.get_trial(trial_id)))
+            return trial_id
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        with self._change(_Row(_PARAMS, self._number(trial_id), param_name)):
+            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        number = self._number(trial_id)
+        rows = [_Row(_VALUES, number, objective) for objective in range(len(values or ()))]
+        with self._change(_Row(_TRIALS, number, None), *rows):
+            return super().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        with self._change(_Row(_STEPS, self._number(trial_id), step)):
+            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._change(_Row(_USER, self._number(trial_id), key)):
+            super().set_trial_user_attr(trial_id, key, _as_stored(value))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._change(_Row(_SYSTEM, self._number(trial_id), key)):
+            super().set_trial_system_attr(trial_id, key, _as_stored(value))
+
+    def _number(self, trial_id: int) -> int:
+        return self.get_trial_number_from_id(trial_id)
+
+    @contextmanager
+    def _change(self, *rows: _Row) -> Iterator[None]:
+        """Notes `rows` as newer once what is within has changed them."""
+        with self._changed:
+            if self.failure is not None:
+                raise self.failure
+            yield
+            self._note(*rows)
+
+    def _note(self, *rows: _Row) -> None:
+        if rows:
+            self._newer.update(dict.fromkeys(rows))
+            self._changes += 1
+            self._changed.notify_all()
+
+    # Reading, once, and writing behind
+
+    def _read(self, study_name: str) -> None:
+        try:
+            self._study_id = self._database.get_study_id_from_name(study_name)
+        except KeyError:
+            return
+        stored = self._study_id
+        study = super().create_new_study(self._database.get_study_directions(stored), study_name)
+        for key, value in self._database.get_study_user_attrs(stored).items():
+            super().set_study_user_attr(study, key, value)
+        for key, value in self._database.get_study_system_attrs(stored).items():
+            super().set_study_system_attr(study, key, value)
+        for trial in self._database.get_all_trials(stored, deepcopy=False):
+            self._ids[trial.number] = trial._trial_id
+            super().create_new_trial(study, trial)
+
+    def _write_behind(self) -> None:
+        try:
+            while self._write_newer():
+                pass
+        except BaseException as error:  # raised by the next change or `sync`
+            with self._changed:
+                self._failure = self._failure or error
+                self._changed.notify_all()
+        finally:
+            self._database.remove_session()
+
+    def _write_newer(self) -> bool:
+        """Waits for changes and stores them; false to end."""
+        with self._changed:
+            while not self._newer and not self._is_closing:
+                self._changed.wait()
+            if not self._newer:
+                return False
+        pause = _FIRST_PAUSE_S
+        told = False
+        while self.failure is None:
+            rows, upto, contents = self._take()
+            try:
+                ids = self._store(contents)
+            except Exception as error:
+                with self._changed:
+                    self._newer = rows | self._newer
+                    self._cause = error
+                if not is_transient(error):
+                    raise
+                if not told and self._tried_s > _TELL_AFTER_S:
+                    told = True
+                    self._tell(
+                        f"the database is away ({_in_a_line(error)}): what runs goes on, and "
+                        "what is to be stored is kept"
+                    )
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                continue
+            with self._changed:
+                self._ids |= ids
+                self._stored = upto
+                self._trying_since = self._cause = None
+                self._changed.notify_all()
+            if told:
+                self._tell("the database is back, and has been told everything")
+            return True
+        return False
+
+    def _take(self) -> tuple[dict[_Row, None], int, list[tuple[_Row, _Content]]]:
+        """Takes the rows that are newer; how many changes that covers; what the rows are to hold.
+
+        All as of one moment, so that the database is never between two.
+        """
+        with self._changed:
+            rows, self._newer = self._newer, {}
+            self._trying_since = self._trying_since or time.monotonic()
+            return rows, self._changes, [(row, self._content(row)) for row in rows]
+
+    def _content(self, row: _Row) -> _Content:
+        (study,) = self._studies.values()
+        if row.number is None:
+            of_user = row.table is _STUDY_USER
+            attributes: dict[Any, Any] = study.user_attrs if of_user else study.system_attrs
+            stored = json.dumps(attributes[row.key])
+            return {"study_id": self._study_id, "key": row.key, "value_json": stored}
+        return _content_of(row.table, study.trials[row.number], row.key)
+
+    def _store(self, contents: Sequence[tuple[_Row, _Content]]) -> dict[int, int]:
+        """Writes rows in one transaction; returns the ids of their trials by number."""
+        with self._database.engine.begin() as connection:
+            ids = self._store_trials(connection, contents)
+            parts: dict[sqlalchemy.Table, list[_Content]] = {}
+            for row, content in contents:
+                if row.table is not _TRIALS:
+                    whose = {} if row.number is None else {"trial_id": ids[row.number]}
+                    parts.setdefault(row.table, []).append({**whose, **content})
+            for table, part in parts.items():
+                _upsert(connection, table, part)
+        return ids
+
+    def _store_trials(
+        self, connection: sqlalchemy.Connection, contents: Sequence[tuple[_Row, _Content]]
+    ) -> dict[int, int]:
+        trials = {row.number: content for row, content in contents if row.table is _TRIALS}
+        numbers = {row.number for row, _ in contents if row.number is not None}
+        ids = {number: self._ids[number] for number in numbers & self._ids.keys()}
+        # Some of these may be there all the same: their transaction's reply was lost.
+        own = _TRIALS.c.study_id == self._study_id
+        found = sqlalchemy.select(_TRIALS.c.number, _TRIALS.c.trial_id).where(
+            own, _TRIALS.c.number.in_(numbers - self._ids.keys())
+        )
+        if numbers - self._ids.keys():
+            ids |= {row.number: row.trial_id for row in connection.execute(found)}
+        for number in sorted(numbers):
+            if number not in ids:
+                row = {"study_id": self._study_id, "number": number, **trials[number]}
+                added = connection.execute(sqlalchemy.insert(_TRIALS).values(row))
+                (ids[number],) = added.inserted_primary_key or ()
+            elif number in trials:
+                mine = _TRIALS.c.trial_id == ids[number]
+                connection.execute(sqlalchemy.update(_TRIALS).where(mine).values(trials[number]))
+        return ids
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether what failed may succeed when tried again: the database is busy or away.
+
+    Not where the disk is full, the tables are others, or a study was taken over.
+    """
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if getattr(original, "sqlstate", None) == _DISK_FULL:
+        return False
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    # A driver's own errors have these names by PEP 249, whichever driver it is.
+    names = {kind.__name__ for kind in type(original).__mro__}
+    return bool(names & {"OperationalError", "InterfaceError"}) or isinstance(
+        error, sqlalchemy.exc.TimeoutError
+    )
+
+
+def _rows_of(trial: FrozenTrial) -> Iterator[_Row]:
+    """All rows of a trial."""
+    yield _Row(_TRIALS, trial.number, None)
+    for table, keys in (
+        (_PARAMS, trial.params),
+        (_VALUES, range(len(trial.values or ()))),
+        (_STEPS, trial.intermediate_values),
+        (_USER, trial.user_attrs),
+        (_SYSTEM, trial.system_attrs),
+    ):
+        for key in keys:
+            yield _Row(table, trial.number, key)
+
+
+def _content_of(table: sqlalchemy.Table, trial: FrozenTrial, key: Any) -> _Content:
+    """What a trial's row is to hold, beside whose it is."""
+    if table is _TRIALS:
+        return {
+            "state": trial.state,
+            "datetime_start": _in_utc(trial.datetime_start),
+            "datetime_complete": _in_utc(trial.datetime_complete),
+        }
+    if table is _PARAMS:
+        distribution = trial.distributions[key]
+        return {
+            "param_name": key,
+            "param_value": distribution.to_internal_repr(trial.params[key]),
+            "distribution_json": distribution_to_json(distribution),
+        }
+    if table is _VALUES:
+        value, kind = models.TrialValueModel.value_to_stored_repr(trial.values[key])
+        return {"objective": key, "value": value, "value_type": kind}
+    if table is _STEPS:
+        to_stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+        value, of_step = to_stored(trial.intermediate_values[key])
+        return {"step": key, "intermediate_value": value, "intermediate_value_type": of_step}
+    attributes = trial.user_attrs if table is _USER else trial.system_attrs
+    return {"key": key, "value_json": json.dumps(attributes[key])}
+
+
+def _upsert(
+    connection: sqlalchemy.Connection, table: sqlalchemy.Table, rows: Sequence[_Content]
+) -> None:
+    """Makes `rows` the table's, in place of those of the same names."""
+    whose = "trial_id" if "trial_id" in rows[0] else "study_id"
+    names = [whose, _KEY.get(table, "key")]
+    insert = _INSERT[connection.dialect.name](table)
+    others = {column: insert.excluded[column] for column in rows[0] if column not in names}
+    connection.execute(insert.on_conflict_do_update(index_elements=names, set_=others), rows)
+
+
+def _as_stored(value: Any) -> Any:
+    """A value as it will be read from the database, where tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+def _in_utc(local: datetime | None) -> datetime | None:
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
+
+
+def _in_a_line(error: BaseException) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
