@@ -251,15 +251,17 @@ def test_what_a_database_that_is_away_misses_is_kept_and_told(
 
 
 def test_a_database_that_is_away_too_long_ends_the_run_in_one_line(database: Database) -> None:
-    message = r"^the shelf: the database has been away for 0 s \(server closed\).*Run again when"
+    # Not always the cause: on a busy machine there may be none yet.
+    message = r"^the shelf: the database has been away for 0 s \(.*\)\. Run again when"
     with (
         pytest.raises(StorageError, match=message),
-        _through_proxy(database, patience_s=0.05) as (storage, proxy),
+        _through_proxy(database) as (storage, proxy),
     ):
         study = optuna.create_study(storage=storage, study_name="x")
         storage.sync()
         assert storage.failure is None
         proxy.fails = lambda _: "before"
+        storage._patience_s = 0.05
         trials.create(study, {}, {})
         with pytest.raises(StorageError, match=message):
             storage.sync()
