@@ -286,6 +286,8 @@ class Driver:
                 verdict = self._judge(running, event)
             else:
                 self._observe(TrialProgressed(work.number, event))
+                if event.warning:
+                    self._observe(Note(f"trial {work.number}: {event.warning}"))
             self._deadline.clock.save()
             return Verdict.PAUSE if verdict is Verdict.CONTINUE and self._is_stopping else verdict
 

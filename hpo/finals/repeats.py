@@ -300,6 +300,9 @@ class Finals:
         with self._changed:
             if isinstance(event, Progress):
                 self._observe(RepeatProgressed(job.trial, job.seed, event))
+                if event.warning:
+                    repeat = f"trial {job.trial}, seed {job.seed}"
+                    self._observe(Note(f"{repeat}: {event.warning}"))
             return Verdict.PAUSE if self._is_stopping else Verdict.CONTINUE
 
     def _end(self, job: _Job, ending: Ending, outcome: Outcome | None, begun: float) -> None:
