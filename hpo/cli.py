@@ -35,7 +35,10 @@ def main(argv: Sequence[str]) -> int:
         arguments.begun = begun
         from hpo.output import Printer
 
-        return _COMMANDS[arguments.command](arguments, Printer())
+        from hpo.disk import telling_of_room
+
+        with telling_of_room(getattr(arguments, "runs_dir", DEFAULT_RUNS_DIR)):
+            return _COMMANDS[arguments.command](arguments, Printer())
     except UserError as error:
         _complain(str(error))
         return MISTAKE

@@ -72,11 +72,11 @@ def launch(
     if options.warm_start:
         prior = read_prior(study, options.warm_start, options.storage, runs)
     with ExitStack() as stack:
+        stack.enter_context(telling_of_room(runs))
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
         stack.enter_context(database.own(study.name))
         stack.enter_context(own(folder.lock, study.name))
-        stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
         storage = stack.enter_context(
             keep_in_memory(

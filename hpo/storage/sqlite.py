@@ -15,7 +15,14 @@ from optuna.storages import RDBStorage
 
 from hpo import lock
 from hpo.folders import make_private
-from hpo.storage.database import StorageError, quieten, refuse_missing, telling
+from hpo.storage.complaints import is_damaged
+from hpo.storage.database import (
+    DamagedDatabaseError,
+    StorageError,
+    quieten,
+    refuse_missing,
+    telling,
+)
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite itself waits for another writer before it gives up once."""
@@ -66,6 +73,8 @@ class SQLite:
                     return False
                 return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
         except sqlite3.DatabaseError as error:
+            if is_damaged(error):
+                raise DamagedDatabaseError(self.shown, str(error)) from None
             raise StorageError(
                 f"not a database that can be read ({error})",
                 where=self.shown,
@@ -93,6 +102,7 @@ class SQLite:
         # that start together in one database would trip over each other.
         with FileLock(tables_lock, timeout=PATIENCE_S), telling(self):
             self._switch_to_wal()
+            self._check()
             storage = RDBStorage(
                 self.url,
                 engine_kwargs=_engine_settings(),
@@ -115,6 +125,13 @@ class SQLite:
     def _lock_of(self, name: str) -> Path:
         """The file that the study's driver locks: the same one whatever the runs folder."""
         return self.path.parent / ".locks" / f"{self.path.name}@{name}.lock"
+
+    def _check(self) -> None:
+        """Raises: DamagedDatabaseError if a page is not where and what it should be."""
+        with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as connection:
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise DamagedDatabaseError(self.shown, " ".join(found.split()))
 
     def _switch_to_wal(self) -> None:
         """Write-ahead logging, in which readers and the writer do not wait for each other."""
