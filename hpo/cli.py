@@ -228,6 +228,16 @@ def _clean(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _repair(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.output import repaired_page
+    from hpo.repair import repair
+
+    repaired = repair(arguments.storage, arguments.study, arguments.runs_dir)
+    place = shlex.join(_place(arguments))
+    out.show(*repaired_page(repaired, f"{arguments.prog} repair", place))
+    return DONE
+
+
 def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
     """Serves the dashboard on the loopback address until Ctrl-C."""
     import socket
@@ -256,6 +266,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "leaderboard": _leaderboard,
     "report": _report,
     "validate": _validate,
+    "repair": _repair,
     "clean": _clean,
     "dashboard": _dashboard,
 }

@@ -25,6 +25,7 @@ from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
 from hpo.storage import locate, telling
 from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
+from hpo.study_file import write_study
 from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
 
@@ -89,11 +90,12 @@ def launch(
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)
-        clock = StudyClock(
-            found.user_attrs.get(attributes.ELAPSED_S, 0.0),
-            lambda elapsed_s: found.set_user_attr(attributes.ELAPSED_S, elapsed_s),
-            begun=begun,
-        )
+
+        def store(elapsed_s: float) -> None:
+            found.set_user_attr(attributes.ELAPSED_S, elapsed_s)
+            write_study(found, folder)
+
+        clock = StudyClock(found.user_attrs.get(attributes.ELAPSED_S, 0.0), store, begun=begun)
         phases = Phases(study, options, total, folder, found, clock, observe, prior)
         phases.run(make_slots, scheduler or build_scheduler(study))
     return Result(

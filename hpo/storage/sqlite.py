@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.storages import RDBStorage
 
+from core.atomic import flush
 from hpo import lock
 from hpo.folders import make_private
 from hpo.storage.complaints import is_damaged
@@ -121,6 +123,28 @@ class SQLite:
             )
         _begin_with(storage.engine, "BEGIN")
         return storage
+
+    def put_aside(self, study: str) -> Path:
+        """Renames the damaged file, and what belongs to it, out of the way; returns its new name.
+
+        `study` is owned by whoever asks. Raises: StudyOwnedError if another one of it is owned.
+        """
+        own = self._lock_of(study)
+        for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
+            other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
+            if path != own and not other.startswith(".") and lock.is_held(path):
+                raise lock.StudyOwnedError(
+                    f"study {other!r} of the same database is being run by "
+                    f"{lock.owner_of(path) or 'another process'}",
+                    way_out="Stop it first.",
+                )
+        kept = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+        for suffix in ("-shm", "-wal", ""):  # the file itself last: until then this can be repeated
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.rename(kept.with_name(kept.name + suffix))
+        flush(self.path.parent)
+        return kept
 
     def _lock_of(self, name: str) -> Path:
         """The file that the study's driver locks: the same one whatever the runs folder."""

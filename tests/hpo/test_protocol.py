@@ -14,6 +14,7 @@ from toy_bench import HALVING, SPACE, MakeStudy, toy_slots
 from toy_runs import Watcher, run_study
 
 from core.registry import find_task
+from core.sealed import write_sealed
 from core.settings import digest_of
 from hpo import attributes
 from hpo.declarations import Study, load_study
