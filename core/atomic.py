@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also after `kill -9` or a power cut, for their owner only.
+"""Files that appear whole or not at all, also after `kill -9` or a power cut, and are private.
 
 The one way to write: a temporary file of a name of its own, flushed and renamed. What a killed
 writer leaves is told by that name and never mistaken for content.

@@ -1,7 +1,7 @@
 """Tensors and JSON on disk under SHA-256, never pickle.
 
-A *bundle* is a folder with one safetensors file and `meta.json`, which is sealed and names that file
-and its digest. `meta.json` is replaced last, so that it vouches for a file which is there.
+A *bundle* is a folder with one safetensors file and `meta.json`, which is sealed and names that
+file and its digest. `meta.json` is replaced last, so that it vouches for a file which is there.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def read_bundle(
     except SafetensorError as error:
         raise _damaged(f"this is no safetensors file ({error})", data, way_out) from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not name.startswith(may_be_nan):
-            if not bool(tensor.isfinite().all()):
-                raise _damaged(f"tensor {name!r} is not finite", data, way_out)
+        is_judged = tensor.is_floating_point() and not name.startswith(may_be_nan)
+        if is_judged and not bool(tensor.isfinite().all()):
+            raise _damaged(f"tensor {name!r} is not finite", data, way_out)
     return tensors, sealed["meta"]
 
 

@@ -121,7 +121,7 @@ class Telemetry:
         replace_file(path, write)
 
 
-def read_telemetry(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_telemetry(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """What `Telemetry.write` wrote, one row a step; `amp_scale` is NaN where there was none.
 
     Nothing is parsed before the digest fits. A file from before there were digests is taken as it
@@ -133,8 +133,9 @@ def read_telemetry(path: Path, columns: Sequence[str] | None = None) -> pd.DataF
     content = path.read_bytes()
     if _MARK in content:
         at = _footer_of(content)
-        digest, content = content[at - _DIGEST_SIZE : at], (
-            content[: max(0, at - _DIGEST_SIZE)] + content[at:]
+        digest, content = (
+            content[at - _DIGEST_SIZE : at],
+            (content[: max(0, at - _DIGEST_SIZE)] + content[at:]),
         )
         if digest != _digest(content):
             raise DamagedFileError(

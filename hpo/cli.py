@@ -33,9 +33,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = read_arguments(argv)
         arguments.begun = begun
-        from hpo.output import Printer
-
         from hpo.disk import telling_of_room
+        from hpo.output import Printer
 
         with telling_of_room(getattr(arguments, "runs_dir", DEFAULT_RUNS_DIR)):
             return _COMMANDS[arguments.command](arguments, Printer())

@@ -158,13 +158,9 @@ def _has_study(storage: RDBStorage, name: str) -> bool:
     return False
 
 
-def _rebuild(
-    storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[FrozenTrial]
-) -> None:
+def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[FrozenTrial]) -> None:
     spec = find_task(row.own[attributes.DECLARATION]["task"])
-    study = optuna.create_study(
-        study_name=name, storage=storage, direction=spec.metric.direction
-    )
+    study = optuna.create_study(study_name=name, storage=storage, direction=spec.metric.direction)
     for trial in trials:
         storage.create_new_trial(study._study_id, trial)
     for key, value in row.of_optuna.items():

@@ -33,6 +33,7 @@ ENQUEUED = "enqueued"
 FROM_PRIOR = "from_prior"
 """Of a trial whose point was proposed by the prior of earlier studies."""
 
+
 @dataclass
 class Entry:
     """A trial that is being run."""

@@ -90,9 +90,7 @@ def _described(trial: FrozenTrial, names: Sequence[str]) -> Mapping[str, Any]:
         "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
         "curve": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
         "attributes": {
-            key: value
-            for key, value in attributes.items()
-            if key not in names and key not in _OWN
+            key: value for key, value in attributes.items() if key not in names and key not in _OWN
         },
         "system_attributes": trial.system_attrs,
     }

@@ -91,7 +91,9 @@ def _make(folder: Path) -> list[tuple[Path, Callable[[], bool]]]:
     result = StageResult(weights, torch.rand(3, 4), (evaluation,), {"hyp": "ein\nzwei\n"}, 2.5)
     Claim(stages / key, None).store(result)
     record.mkdir()
-    write_sealed(record / "trial.json", {"schema_version": 1, "curve": {"3": 1.5}, "text": "zwölf"})
+    write_sealed(
+        record / "trial.json", {"schema_version": 1, "curve": {"3": 1.5}, "text": "zwölf"}
+    )
 
     def reads_cache() -> bool:
         before = {path.name: path.read_bytes() for path in (stages / key).iterdir()}

@@ -135,14 +135,17 @@ def _small_disk(place: Path) -> Iterator[bool]:
     """Mounts a small disk at `place`, if that is permitted."""
     mount, unmount = shutil.which("mount"), shutil.which("umount")
     options = ["-t", "tmpfs", "-o", f"size={_ROOM + _LARGEST},mode=700", "tmpfs", str(place)]
-    is_mounted = bool(mount and unmount) and not subprocess.run(  # noqa: S603  # ours
-        [str(mount), *options], capture_output=True, check=False
-    ).returncode
+    is_mounted = (
+        bool(mount and unmount)
+        and not subprocess.run(  # ours
+            [str(mount), *options], capture_output=True, check=False
+        ).returncode
+    )
     try:
         yield is_mounted
     finally:
         if is_mounted:
-            subprocess.run([str(unmount), "-l", str(place)], check=True)  # noqa: S603
+            subprocess.run([str(unmount), "-l", str(place)], check=True)
 
 
 def _repair(rig: Rig) -> Driver:

@@ -8,7 +8,16 @@ from importlib import import_module
 
 from benchmarks.faults.rig import Bench, Row
 
-FAMILIES = ("workers", "drivers", "moments", "signals", "breakdowns", "ownership", "endurance", "files")
+FAMILIES = (
+    "workers",
+    "drivers",
+    "moments",
+    "signals",
+    "breakdowns",
+    "ownership",
+    "endurance",
+    "files",
+)
 """Modules of this package, each with its faults in `FAULTS`."""
 
 

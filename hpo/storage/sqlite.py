@@ -138,8 +138,14 @@ class SQLite:
                     f"{lock.owner_of(path) or 'another process'}",
                     way_out="Stop it first.",
                 )
-        kept = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
-        for suffix in ("-shm", "-wal", ""):  # the file itself last: until then this can be repeated
+        kept = self.path.with_name(
+            f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+        )
+        for suffix in (
+            "-shm",
+            "-wal",
+            "",
+        ):  # the file itself last: until then this can be repeated
             part = self.path.with_name(self.path.name + suffix)
             if part.exists():
                 part.rename(kept.with_name(kept.name + suffix))

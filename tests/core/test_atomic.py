@@ -1,4 +1,4 @@
-"""A disk that becomes full at any file a run writes: one line names it, and the run goes on later."""
+"""Files private and whole; a disk that becomes full at any file that a run writes."""
 
 import errno
 import resource

@@ -65,7 +65,9 @@ def test_a_sealed_file_of_which_any_bit_is_not_as_written_is_refused(tmp_path: P
         for at in range(len(every))
         for bit in range(8)
     ]
-    assert_all_found(path, [every[:end] for end in range(len(every))] + flips, lambda: read_sealed(path))
+    assert_all_found(
+        path, [every[:end] for end in range(len(every))] + flips, lambda: read_sealed(path)
+    )
 
 
 def test_damaged_telemetry_is_refused(tmp_path: Path) -> None:

@@ -127,7 +127,11 @@ def test_lost_records_are_failed_trials(make_study: MakeStudy, tmp_path: Path) -
     path = runs / "toy" / "trials" / "0001" / "trial.json"
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
     assert repair(None, "toy", runs).lost == (1,)
-    assert [one["state"].name for one in state_of(runs)["trials"]] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [one["state"].name for one in state_of(runs)["trials"]] == [
+        "COMPLETE",
+        "FAIL",
+        "COMPLETE",
+    ]
     run_study(study, runs)
 
 
