@@ -133,11 +133,7 @@ class SQLite:
         for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
             other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
             if path != own and not other.startswith(".") and lock.is_held(path):
-                raise lock.StudyOwnedError(
-                    f"study {other!r} of the same database is being run by "
-                    f"{lock.owner_of(path) or 'another process'}",
-                    way_out="Stop it first.",
-                )
+                raise lock.StudyOwnedError(other, lock.owner_of(path))
         kept = self.path.with_name(
             f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
         )
