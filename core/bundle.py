@@ -1,13 +1,12 @@
 """Tensors and JSON on disk under SHA-256, never pickle.
 
-A *bundle* is a folder with one safetensors file and `meta.json`, which names that file, its digest
-and its own digest. `meta.json` is replaced last, so that it vouches for a file which is there.
+A *bundle* is a folder with one safetensors file and `meta.json`, which is sealed and names that
+file and its digest. `meta.json` is replaced last, so that it vouches for a file which is there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from core.atomic import replace_file, replace_json
-from core.errors import CheckpointError
-from core.settings import digest_of
+from core.atomic import make_folder, replace_file
+from core.errors import CheckpointError, DamagedFileError
+from core.sealed import read_sealed, write_sealed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of bundles; raised when their content changes meaning."""
 
 META = "meta.json"
@@ -34,54 +33,71 @@ def has_bundle(folder: Path) -> bool:
 def write_bundle(
     folder: Path, name: str, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]
 ) -> None:
-    """Writes `tensors` as file `name` of `folder`, then the `meta.json` that vouches for it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sha256 = ""
+    """Writes `tensors` as file `name` of `folder`, then the `meta.json` that vouches for it.
 
-    def write(path: Path) -> None:
+    Raises: DiskFullError; a file that was not there before is then not left behind.
+    """
+    make_folder(folder)
+    path, sha256 = folder / name, ""
+
+    def write(temporary: Path) -> None:
         nonlocal sha256
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
-        sha256 = _sha256(path)
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+        sha256 = _sha256(temporary)
 
-    replace_file(folder / name, write)
-    sealed = {"schema_version": SCHEMA_VERSION, "file": name, "sha256": sha256, "meta": meta}
-    # What is read back has been through JSON, which makes keys strings and tuples lists.
-    sealed = json.loads(json.dumps(sealed))
-    replace_json(folder / META, {**sealed, "digest": digest_of(sealed)})
+    is_new = not path.exists()
+    replace_file(path, write)
+    described = {"schema_version": SCHEMA_VERSION, "file": name, "sha256": sha256, "meta": meta}
+    try:
+        write_sealed(folder / META, described)
+    except Exception:
+        if is_new:
+            path.unlink()
+        raise
 
 
-def read_bundle(folder: Path, *, way_out: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_bundle(
+    folder: Path, *, way_out: str, may_be_nan: tuple[str, ...] = ()
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors on the CPU, meta) of the bundle in `folder`; nothing is loaded before its digest
     fits.
 
-    Raises: CheckpointError, ending in `way_out`, naming the file and the field that is wrong.
+    Only tensors whose names begin with one of `may_be_nan` may hold NaN or infinity.
+
+    Raises: CheckpointError, ending in `way_out`, naming the file and the field that is wrong; as
+        DamagedFileError where the bundle is not what was written.
     """
     path = folder / META
-
-    def refuse(what: str, file: Path, **parts: Any) -> CheckpointError:
-        return CheckpointError(what, where=str(file), way_out=way_out, **parts)
-
     try:
-        sealed = json.loads(path.read_text(encoding="utf-8"))
-        digest = sealed.pop("digest")
+        sealed = read_sealed(path, way_out=way_out)
     except FileNotFoundError:
-        raise refuse("there is no such file", path) from None
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise refuse(f"this is no sealed JSON ({type(error).__name__})", path) from error
-    if digest != digest_of(sealed):
-        raise refuse("digest does not fit the content: the file is damaged", path)
-    if (version := sealed["schema_version"]) != SCHEMA_VERSION:
-        allowed = str(SCHEMA_VERSION)
-        raise refuse("unknown schema_version", path, got=version, allowed=allowed)
+        raise _damaged("there is no such file", path, way_out) from None
+    if (version := sealed.get("schema_version")) != SCHEMA_VERSION:
+        raise CheckpointError(
+            "unknown schema_version",
+            where=str(path),
+            got=version,
+            allowed=str(SCHEMA_VERSION),
+            way_out=way_out,
+        )
     data = folder / Path(sealed["file"]).name
     if not data.is_file():
-        raise refuse("there is no such file", data)
+        raise _damaged("there is no such file", data, way_out)
     if _sha256(data) != sealed["sha256"]:
-        raise refuse("sha256 does not fit the content: the file is damaged", data)
+        raise _damaged("sha256 does not fit the content: the file is damaged", data, way_out)
     try:
-        return load_file(data), sealed["meta"]
+        tensors = load_file(data)
     except SafetensorError as error:
-        raise refuse(f"this is no safetensors file ({error})", data) from error
+        raise _damaged(f"this is no safetensors file ({error})", data, way_out) from error
+    for name, tensor in tensors.items():
+        is_judged = tensor.is_floating_point() and not name.startswith(may_be_nan)
+        if is_judged and not bool(tensor.isfinite().all()):
+            raise _damaged(f"tensor {name!r} is not finite", data, way_out)
+    return tensors, sealed["meta"]
+
+
+def _damaged(what: str, path: Path, way_out: str) -> DamagedFileError:
+    return DamagedFileError(what, where=str(path), way_out=way_out)
 
 
 def _sha256(path: Path) -> str:

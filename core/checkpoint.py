@@ -87,11 +87,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config_digest: str) ->
 def load_checkpoint(folder: Path, config_digest: str) -> Checkpoint | None:
     """The checkpoint in `folder`, or `None` if there is none.
 
-    Raises: CheckpointError if it is damaged or of another configuration.
+    Raises: CheckpointError if it is of another configuration or version, as DamagedFileError if it
+        is damaged.
     """
     if not has_bundle(folder):
         return None
-    tensors, meta = read_bundle(folder, way_out=f"Delete {folder} to begin this run again.")
+    tensors, meta = read_bundle(
+        folder,
+        way_out=f"Delete {folder} to begin this run again.",
+        may_be_nan=("generator.", "telemetry"),
+    )
     _check_owner(folder, meta, config_digest)
     return Checkpoint(
         stage=meta["stage"],

@@ -48,3 +48,18 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is damaged, foreign or of another configuration."""
+
+
+class DamagedFileError(CheckpointError):
+    """What a file holds is not what was written into it."""
+
+
+class DiskFullError(UserError):
+    """There was no room for something that a study writes. What was there before is untouched."""
+
+    def __init__(self, what: object) -> None:
+        """`what` could not be written: a file, or a database in words."""
+        super().__init__(
+            f"disk full: {what}",
+            way_out="Make room and give the same command again: it goes on from here.",
+        )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.atomic import replace_text
+from core.atomic import make_folder, replace_text
 from core.health import BadStep, describe_collapse, examine, find_bad_step
 from core.task import Evaluation, Health, Metric, Stage
 from core.telemetry import LOSS, Telemetry
@@ -69,7 +69,7 @@ class History:
     def keep_texts(self, stage: Stage, step: int, texts: Mapping[str, str]) -> None:
         """Writes texts as `stepNNNNNN.NAME`, and drops the large ones of the stage before."""
         artifacts = self._folder / "artifacts"
-        artifacts.mkdir(exist_ok=True)
+        make_folder(artifacts)
         for name, text in texts.items():
             assert Path(name).name == name, f"{name!r} is not a plain file name"
             replace_text(artifacts / f"step{step:06d}.{name}", text)

@@ -53,6 +53,11 @@ class Reporter:
         progress = Progress(stage, step, self._total_steps, loss, steps_per_s, note)
         return obey(self._on_event(progress), step)
 
+    def warn(self, stage: str, step: int, warning: str) -> End | None:
+        """Sends what people should be told, at once."""
+        progress = Progress(stage, step, self._total_steps, None, 0.0, warning=warning)
+        return obey(self._on_event(progress), step)
+
     def tell(self, evaluation: Evaluation) -> End | None:
         """Sends an evaluation. After the very last one there is nothing left to stop or pause."""
         verdict = self._on_event(evaluation)

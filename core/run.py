@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.atomic import replace_json
-from core.errors import CheckpointError
+from core.atomic import make_folder
+from core.errors import CheckpointError, DamagedFileError
 from core.history import evaluation_from_json
 from core.registry import all_tasks, find_task
+from core.sealed import read_sealed, write_sealed
 from core.settings import RunConfig
 from core.task import Cost, Health, OnEvent, Outcome, OutcomeState, Placement, Scores
 
@@ -25,6 +26,9 @@ SCHEMA_VERSION = 1
 
 _CONFIG = "config.json"
 _OUTCOME = "outcome.json"
+_WAY_OUT = "Delete it, and the run goes on from its checkpoint or begins again."
+
+logger = logging.getLogger(__name__)
 
 
 def warm() -> None:
@@ -49,18 +53,18 @@ def run(
     """Trains `config` in `folder`, or goes on where the folder stands; writes `outcome.json` last.
 
     A folder that has the final outcome of this configuration returns it at once, without events.
+    A damaged outcome is thrown away, and the run goes on from its checkpoint or begins again.
     What runs share, tokenizers and finished stages, lies in `cache_dir`.
 
-    Raises: CheckpointError if the folder holds another configuration or a damaged checkpoint, and
-    what
-        the task raises for its data.
+    Raises: CheckpointError if the folder holds another configuration, DiskFullError, and what the
+        task raises for its data.
     """
     started = time.monotonic()
     from core.checkpoint import remove_checkpoint
     from core.stage_cache import StageCache
     from core.train import train
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _take_folder(folder, config)
     outcome = _read_final(folder)
     if outcome is None:
@@ -102,7 +106,7 @@ def read_outcome(folder: Path) -> Outcome:
     Raises: CheckpointError if there is none, or it cannot be read.
     """
     path = folder / _OUTCOME
-    value = _read_json(path)
+    value = _read(path)
     try:
         outcome = value["outcome"]
         return Outcome(
@@ -116,57 +120,65 @@ def read_outcome(folder: Path) -> Outcome:
             facts=outcome["facts"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"this is no outcome ({error})",
-            where=str(path),
-            way_out="Delete it, and the run goes on from its checkpoint or begins again.",
+        raise DamagedFileError(
+            f"this is no outcome ({error})", where=str(path), way_out=_WAY_OUT
         ) from error
 
 
 def _take_folder(folder: Path, config: RunConfig) -> None:
-    """Writes `config.json`, unless the folder is already somebody else's."""
+    """Writes `config.json`, unless the folder is already somebody else's.
+
+    Where it is damaged nobody knows whose outcome lies there, which is thrown away. A checkpoint
+    knows by itself.
+    """
     path = folder / _CONFIG
     digest = config.digest()
+    outcome = folder / _OUTCOME
     from core.bundle import has_bundle
 
-    is_used = (folder / _OUTCOME).exists() or has_bundle(folder / "checkpoint")
-    if is_used and (found := _read_json(path).get("digest")) != digest:
-        raise CheckpointError(
-            "the folder holds a run of another configuration",
-            where=str(path),
-            got=str(found)[:12],
-            allowed=digest[:12],
-            way_out="Use another folder, or delete this one.",
-        )
+    if outcome.exists() or has_bundle(folder / "checkpoint"):
+        try:
+            found = _read(path).get("digest")
+        except CheckpointError as error:
+            logger.warning("%s The run begins again, or goes on from its checkpoint.", error)
+            outcome.unlink(missing_ok=True)
+            found = digest
+        if found != digest:
+            raise CheckpointError(
+                "the folder holds a run of another configuration",
+                where=str(path),
+                got=str(found)[:12],
+                allowed=digest[:12],
+                way_out="Use another folder, or delete this one.",
+            )
     described = {
         "schema_version": SCHEMA_VERSION,
         "digest": digest,
         "config": config.model_dump(mode="json"),
     }
-    replace_json(path, described)
+    write_sealed(path, described)
 
 
 def _read_final(folder: Path) -> Outcome | None:
     """The folder's outcome if nothing is left to do, else `None`."""
     if not (folder / _OUTCOME).exists():
         return None
-    outcome = read_outcome(folder)
+    try:
+        outcome = read_outcome(folder)
+    except DamagedFileError as error:
+        logger.warning("%s", error)
+        return None
     return None if outcome.state is OutcomeState.PAUSED else outcome
 
 
 def _write_outcome(folder: Path, outcome: Outcome) -> None:
     described = dataclasses.asdict(outcome) | {"state": outcome.state.value}
-    replace_json(folder / _OUTCOME, {"schema_version": SCHEMA_VERSION, "outcome": described})
+    write_sealed(folder / _OUTCOME, {"schema_version": SCHEMA_VERSION, "outcome": described})
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
-    """Raises: CheckpointError if the file is missing or is no JSON object."""
+def _read(path: Path) -> Mapping[str, Any]:
+    """Raises: CheckpointError if the file is missing or is not what was written."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed(path, way_out=_WAY_OUT)
     except FileNotFoundError:
         raise CheckpointError("there is no such file", where=str(path)) from None
-    except ValueError as error:
-        raise CheckpointError(f"this is no JSON ({error})", where=str(path)) from error
-    if not isinstance(value, dict):
-        raise CheckpointError("this is no JSON object", where=str(path))
-    return value

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from core.atomic import make_folder
 from core.bundle import SCHEMA_VERSION, has_bundle, read_bundle, write_bundle
 from core.errors import CheckpointError
 from core.history import History, evaluation_as_json, evaluation_from_json
@@ -114,7 +115,7 @@ class StageCache:
         if (result := _read(folder)) is not None:
             yield Claim(folder, result)
             return
-        self._root.mkdir(parents=True, exist_ok=True)
+        make_folder(self._root)
         lock = FileLock(self._root / f"{key}.lock")
         while not _acquire(lock):
             if not on_wait():
@@ -143,7 +144,9 @@ def _read(folder: Path) -> StageResult | None:
     if not has_bundle(folder):
         return None
     try:
-        tensors, meta = read_bundle(folder, way_out="It is trained again.")
+        tensors, meta = read_bundle(
+            folder, way_out="It is trained again.", may_be_nan=(_TELEMETRY,)
+        )
     except CheckpointError as error:
         logger.warning("The stage cache is damaged. %s", error)
         return None

@@ -59,6 +59,8 @@ class Progress:
     steps_per_s: float
     note: str = ""
     """What the run is busy with when it is not stepping: `waiting for stage A`, `evaluating`."""
+    warning: str = ""
+    """What people should be told, once: that a damaged checkpoint was thrown away."""
 
 
 @dataclass(frozen=True)

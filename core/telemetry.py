@@ -5,8 +5,10 @@ Reading takes no torch, so that those who draw telemetry need not load it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.atomic import replace_file
+from core.errors import DamagedFileError
 from core.task import Stage
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 
 LOSS, LEARNING_RATE, GRAD_NORM, AMP_SCALE = range(4)
 """Columns of `Telemetry.rows`."""
+
+_MARK = b"hpo.digest"
+"""In the footer of files that hold a digest."""
+_DIGEST_SIZE = 32
 
 Rows = npt.NDArray[np.float32]
 
@@ -103,12 +110,54 @@ class Telemetry:
                 "amp_scale": pa.array(scale, mask=np.isnan(scale)),
             }
         )
-        replace_file(path, lambda temporary: pq.write_table(table, temporary))
+        table = table.replace_schema_metadata({_MARK: ""})
+
+        def write(temporary: Path) -> None:
+            pq.write_table(table, temporary)
+            content = temporary.read_bytes()
+            at = _footer_of(content)
+            temporary.write_bytes(content[:at] + _digest(content) + content[at:])
+
+        replace_file(path, write)
 
 
-def read_telemetry(path: Path) -> pd.DataFrame:
-    """What `Telemetry.write` wrote, one row a step; `amp_scale` is NaN where there was none."""
+def read_telemetry(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """What `Telemetry.write` wrote, one row a step; `amp_scale` is NaN where there was none.
+
+    Nothing is parsed before the digest fits. A file from before there were digests is taken as it
+    is. Raises: FileNotFoundError, DamagedFileError.
+    """
     import pandas as pd
+    import pyarrow as pa
 
-    frame: pd.DataFrame = pd.read_parquet(path)
+    content = path.read_bytes()
+    if _MARK in content:
+        at = _footer_of(content)
+        digest, content = (
+            content[at - _DIGEST_SIZE : at],
+            (content[: max(0, at - _DIGEST_SIZE)] + content[at:]),
+        )
+        if digest != _digest(content):
+            raise DamagedFileError(
+                "the digest does not fit the content: the file is damaged", where=str(path)
+            )
+    try:
+        frame: pd.DataFrame = pd.read_parquet(BytesIO(content), columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedFileError(
+            f"this is no telemetry ({type(error).__name__})", where=str(path)
+        ) from error
     return frame
+
+
+# Parquet is read from its end, where the footer says at which offsets the columns lie. Between the
+# two there is room for a digest of all the rest, which other readers of the format pass over.
+
+
+def _footer_of(content: bytes) -> int:
+    """Where the footer begins; nothing sensible of a damaged file."""
+    return max(0, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -14,15 +14,18 @@ from pathlib import Path
 
 import torch
 
+from core.atomic import make_folder
 from core.checkpoint import (
     Checkpoint,
     is_checkpoint_due,
     load_checkpoint,
     put_weights,
     read_weights,
+    remove_checkpoint,
     save_checkpoint,
     save_weights,
 )
+from core.errors import DamagedFileError
 from core.history import History
 from core.machine import describe, describe_changes, occupy, peak_memory_bytes
 from core.optimizer import StageOptimizer
@@ -65,7 +68,9 @@ def train(  # noqa: PLR0917  # the seam has them in this order
     The verdict on the very last evaluation changes nothing, as nothing is left to stop. `started`
     is the reading of `time.monotonic()` from which the run's time counts; now by default.
 
-    Raises: CheckpointError if the folder's checkpoint is damaged or of another configuration.
+    A damaged checkpoint is thrown away, which is said, and the run begins again.
+
+    Raises: CheckpointError if the folder's checkpoint is of another configuration; DiskFullError.
     """
     run = _Run(task, config, placement, folder, cache, on_event, started)
     end = run.resume()
@@ -113,9 +118,15 @@ class _Run:
 
     def resume(self) -> End | None:
         """Takes up the folder's checkpoint, if there is one, and replays its evaluations."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         folder = self._folder / "checkpoint"
-        checkpoint = load_checkpoint(folder, self._config_digest)
+        try:
+            checkpoint = load_checkpoint(folder, self._config_digest)
+        except DamagedFileError as error:
+            remove_checkpoint(folder)
+            return self._reporter.warn(
+                self._stage.name, 0, f"its checkpoint is damaged, so it begins again ({error})"
+            )
         if checkpoint is None:
             return self._say("preparing")
         put_weights(self._model, checkpoint.weights, where=str(folder))

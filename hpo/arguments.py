@@ -21,6 +21,7 @@ COMMANDS = {
     "leaderboard": "rank the studies of one protocol by their scores",
     "report": "write a study's report, one HTML file",
     "validate": "check studies and search spaces",
+    "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "dashboard": "browse the studies with optuna-dashboard, on this machine only",
 }
@@ -214,7 +215,7 @@ def _add_plan_arguments(plan: _Parser) -> None:
 
 
 def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
-    for name in ("show", "report", "clean"):
+    for name in ("show", "report", "repair", "clean"):
         commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
     commands["show"].add_argument(
         "trial",

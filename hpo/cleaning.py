@@ -6,6 +6,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+from core.atomic import remove_leftovers
 from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove, size_of, tidy
 from hpo.folders import StudyFolder
 from hpo.lock import is_held, own
@@ -18,8 +19,9 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
 
     That is resumable state of finished trials and weights of all but the best `storage.keep` or
     finalists, which a killed run may have left; both of repeats of former finalists; and, once no
-    study of the runs folder has trials to run, the results of stage A that they shared. Trials
-    that can go on keep all they have, and no trial loses its records.
+    study of the runs folder has trials to run, the results of stage A that they shared; and what
+    killed writers left half written anywhere in the runs folder. Trials that can go on keep all
+    they have, and no trial loses its records.
 
     Raises: StudyOwnedError while a driver runs the study; UnknownStudyError.
     """
@@ -44,6 +46,7 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
         for place in _repeats_of_others(folder, entrants):
             folders += 1
             freed += remove(place)
+    freed += remove_leftovers(runs)
     if _is_at_rest(storage_url, runs):
         stages = folder.cache / "stages"
         if stages.is_dir():

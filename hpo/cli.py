@@ -32,9 +32,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = read_arguments(argv)
         arguments.begun = begun
+        from hpo.disk import telling_of_room
         from hpo.output import Printer
 
-        return _COMMANDS[arguments.command](arguments, Printer())
+        with telling_of_room(getattr(arguments, "runs_dir", DEFAULT_RUNS_DIR)):
+            return _COMMANDS[arguments.command](arguments, Printer())
     except UserError as error:
         _complain(str(error))
         return MISTAKE
@@ -242,6 +244,16 @@ def _clean(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _repair(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.output import repaired_page
+    from hpo.repair import repair
+
+    repaired = repair(arguments.storage, arguments.study, arguments.runs_dir)
+    place = shlex.join(_place(arguments))
+    out.show(*repaired_page(repaired, f"{arguments.prog} repair", place))
+    return DONE
+
+
 def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
     from hpo.dashboard import serve
     from hpo.storage import locate
@@ -259,6 +271,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "leaderboard": _leaderboard,
     "report": _report,
     "validate": _validate,
+    "repair": _repair,
     "clean": _clean,
     "dashboard": _dashboard,
 }

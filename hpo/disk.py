@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UserError
+from core.atomic import is_full
+from core.errors import DiskFullError, UserError
 from core.task import Metric
 from hpo.folders import StudyFolder
 
@@ -95,17 +95,14 @@ def check_room(folder: Path, needed: int) -> None:
 
 @contextmanager
 def telling_of_room(folder: Path) -> Iterator[None]:
-    """Turns a disk that became full while a study was writing to `folder` into one line."""
+    """Turns a disk that became full into one line also where no file of ours is written: a lock,
+    a log. `folder` is named where the system names no file."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
-        raise DiskError(
-            "no room is left on the disk",
-            where=str(folder),
-            way_out="Make some, and run again: the study goes on from here.",
-        ) from error
+        raise DiskFullError(error.filename or f"a file in {folder}") from error
 
 
 def _in_words(count: int) -> str:

@@ -247,6 +247,8 @@ class Driver:
                 verdict = self._judge(attempt, event)
             else:
                 self._observe(TrialProgressed(number, event))
+                if event.warning:
+                    self._observe(Note(f"trial {number}: {event.warning}"))
             self._deadline.clock.save()
             is_to_leave = self._is_stopping or attempt.is_over
             return Verdict.PAUSE if verdict is Verdict.CONTINUE and is_to_leave else verdict

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.atomic import replace_json
+from core.atomic import make_folder, replace_json
 from core.errors import UserError
+from core.sealed import write_sealed
 
 
 class FolderError(UserError):
@@ -60,17 +61,11 @@ class StudyFolder:
 def make_private(folder: Path) -> Path:
     """Creates `folder`, and what is missing above it, readable by its owner only; returns it.
 
-    Raises: FolderError if that cannot be done, or nothing can be written there.
+    Raises: FolderError if that cannot be done, or nothing can be written there; DiskFullError.
     """
-    missing = []
-    step = folder
-    while not step.exists():
-        missing.append(step)
-        step = step.parent
     try:
-        for step in reversed(missing):
-            step.mkdir(mode=0o700, exist_ok=True)
-        writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+        make_folder(folder)
+        writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError:
         writable = False
     if not writable:
@@ -85,6 +80,14 @@ def make_private(folder: Path) -> Path:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as JSON, whole or not at all; NaN and infinities become null."""
     replace_json(path, finite(value))
+
+
+def write_record(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes what a study is to remember: as `write_json`, behind a digest of its own bytes.
+
+    `core.sealed.read_sealed` reads it.
+    """
+    write_sealed(path, finite(value))
 
 
 def finite(value: Any) -> Any:

@@ -26,6 +26,7 @@ from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
 from hpo.storage import locate, telling
 from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
+from hpo.study_file import write_study
 from hpo.warm_start import read_prior
 from hpo.workers.local import local_slots
 
@@ -74,11 +75,11 @@ def launch(
     if options.warm_start:
         prior = read_prior(study, options.warm_start, options.storage, runs)
     with ExitStack() as stack:
+        stack.enter_context(telling_of_room(runs))
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
         stack.enter_context(database.own(study.name))
         stack.enter_context(own(folder.lock, study.name))
-        stack.enter_context(telling_of_room(runs))
         stack.enter_context(telling(database))
         make = make_slots or partial(local_slots, say=lambda text: observe(Note(text)))
         slots = make(options, folder.cache)
@@ -95,11 +96,12 @@ def launch(
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)
-        clock = StudyClock(
-            found.user_attrs.get(attributes.ELAPSED_S, 0.0),
-            lambda elapsed_s: found.set_user_attr(attributes.ELAPSED_S, elapsed_s),
-            begun=begun,
-        )
+
+        def store(elapsed_s: float) -> None:
+            found.set_user_attr(attributes.ELAPSED_S, elapsed_s)
+            write_study(found, folder)
+
+        clock = StudyClock(found.user_attrs.get(attributes.ELAPSED_S, 0.0), store, begun=begun)
         phases = Phases(study, options, total, folder, found, clock, observe, prior, slots)
         phases.run(scheduler or build_scheduler(study))
     return Result(

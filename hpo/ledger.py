@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -11,8 +10,9 @@ from typing import Any
 
 import optuna
 
-from core.atomic import replace_json, replace_text
-from core.errors import UserError
+from core.atomic import make_folder, replace_text
+from core.errors import DamagedFileError, UserError
+from core.sealed import read_sealed, write_sealed
 from core.task import Scores
 from hpo.attributes import OPENINGS
 from hpo.records import SCHEMA_VERSION, TestReading, TestScore
@@ -36,13 +36,13 @@ def read_ledger(folder: Path) -> tuple[TestReading, ...]:
     """
     path = folder / _FILE
     try:
-        readings = json.loads(path.read_text(encoding="utf-8"))["readings"]
+        readings = read_sealed(path)["readings"]
         return tuple(_reading_of(reading) for reading in readings)
     except FileNotFoundError:
         return ()
-    except (ValueError, KeyError, TypeError) as error:
+    except (DamagedFileError, KeyError, TypeError) as error:
         raise LedgerError(
-            f"the record of test readings is damaged ({error})",
+            f"the record of test readings is damaged ({_briefly(error)})",
             where=str(path),
             way_out="Restore it; deleting it breaks the seal of the test set.",
         ) from None
@@ -126,12 +126,12 @@ class Opening:
         """
         path = folder / _UNDER_WAY
         try:
-            opening = cls(folder, json.loads(path.read_text(encoding="utf-8")))
+            opening = cls(folder, read_sealed(path))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (DamagedFileError, ValueError, KeyError, TypeError) as error:
             raise LedgerError(
-                f"the record of an opening of the test set is damaged ({error})",
+                f"the record of an opening of the test set is damaged ({_briefly(error)})",
                 where=str(path),
                 way_out="Delete it and run again; some runs may then be read a second time.",
             ) from None
@@ -157,7 +157,7 @@ class Opening:
         self._scored.append(TestScore(trial, seed, scores.value, self._left.pop(run)))
         self._signature = self._signature or scores.signature
         if scores.texts:
-            (self._folder / _TEXTS).mkdir(exist_ok=True)
+            make_folder(self._folder / _TEXTS)
         stem = f"trial{trial:04d}" + ("" if seed is None else f".seed{seed}")
         for name, text in scores.texts.items():
             replace_text(self._folder / _TEXTS / f"{stem}.{name}", text)
@@ -174,7 +174,7 @@ class Opening:
         assert not self._left
         reading = self._reading()
         entries = [asdict(one) for one in (*read_ledger(self._folder), reading)]
-        replace_json(self._folder / _FILE, {"schema_version": SCHEMA_VERSION, "readings": entries})
+        write_sealed(self._folder / _FILE, {"schema_version": SCHEMA_VERSION, "readings": entries})
         (self._folder / _UNDER_WAY).unlink()
         return reading
 
@@ -206,7 +206,11 @@ class Opening:
             "known": self._known,
             "fresh": self._fresh,
         }
-        replace_json(self._folder / _UNDER_WAY, stored)
+        write_sealed(self._folder / _UNDER_WAY, stored)
+
+
+def _briefly(error: Exception) -> str:
+    return error.what if isinstance(error, UserError) else str(error)
 
 
 def _reading_of(stored: dict[str, Any]) -> TestReading:

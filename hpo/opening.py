@@ -15,10 +15,11 @@ from core.task import Facts
 from hpo import attributes
 from hpo.declarations import Study
 from hpo.events import Note, Observe
-from hpo.folders import StudyFolder, make_private, write_json
+from hpo.folders import StudyFolder, make_private
 from hpo.identity import Change, StudyConflictError, differences, refuse_changes
 from hpo.protocol import lock_of, stored_lock
 from hpo.records import SCHEMA_VERSION
+from hpo.study_file import is_damaged, key_of, write_study
 
 _MAY_CHANGE = ("sampler", "pruner", "scheduler", "storage", "finals", "enqueue")
 """Sections of a declaration that may change while a study goes on; it is recorded."""
@@ -48,7 +49,7 @@ def open_study(
         _resume(study, total, found, folder, observe)
     else:
         _begin(study, total, found, folder)
-    _write_declaration(found, folder)
+    write_study(found, folder)
     return found
 
 
@@ -83,7 +84,7 @@ def settle_facts(study: Study, found: optuna.Study, folder: StudyFolder, facts: 
     for key, value in changed.items():
         found.set_user_attr(key, value)
     if changed:
-        _write_declaration(found, folder)
+        write_study(found, folder)
 
 
 def _begin(study: Study, total: int, found: optuna.Study, folder: StudyFolder) -> None:
@@ -93,11 +94,12 @@ def _begin(study: Study, total: int, found: optuna.Study, folder: StudyFolder) -
             "the database has a study of that name that was not made by this program",
             way_out="Run the declaration with --name NEW.",
         )
-    if _key_of(folder) is not None and any(folder.trials.iterdir()):
+    if key_of(folder) is not None and any(folder.trials.iterdir()):
         raise StudyConflictError(
             study.name,
             f"{folder.path} has the trials of a study that is not in this database",
-            way_out="Name its database with --storage, move the folder away, or give --name NEW.",
+            way_out="Name its database with --storage, rebuild it there with "
+            f"`hpo repair {study.name}`, or give --name NEW.",
         )
     first: dict[str, Any] = {
         attributes.SCHEMA: SCHEMA_VERSION,
@@ -160,15 +162,18 @@ def _find_folder(study: Study, found: optuna.Study, folder: StudyFolder, observe
     """Makes sure that the folder belongs to the row of the database, also when both have moved."""
     known = found.user_attrs
     key = known[attributes.FOLDER_KEY]
-    if _key_of(folder) != key:
+    found_key = key_of(folder)
+    if is_damaged(found_key) and known[attributes.RUNS_DIR] == str(folder.runs):
+        observe(Note(f"{folder.declaration} was damaged: written again from the database"))
+    elif found_key != key:
         earlier = StudyFolder(Path(known[attributes.RUNS_DIR]), study.name)
-        if _key_of(earlier) == key:
+        if key_of(earlier) == key:
             raise StudyConflictError(
                 study.name,
                 f"its trials lie in {earlier.path}, not in {folder.path}",
                 way_out=f"Give --runs-dir {earlier.runs}.",
             )
-        if _key_of(folder) is not None:
+        if found_key is not None:
             raise StudyConflictError(
                 study.name,
                 f"{folder.path} has the trials of another study",
@@ -180,37 +185,6 @@ def _find_folder(study: Study, found: optuna.Study, folder: StudyFolder, observe
         found.set_user_attr(attributes.RUNS_DIR, str(folder.runs))
 
 
-def _write_declaration(found: optuna.Study, folder: StudyFolder) -> None:
-    """Writes `study.json`, which with the trials' own files stands for the row of the database."""
-    stored = found.user_attrs
-    told = (
-        attributes.DECLARATION,
-        attributes.TOTAL,
-        attributes.FACTS,
-        attributes.PROTOCOL,
-        attributes.CHANGES,
-    )
-    write_json(
-        folder.declaration,
-        {
-            "schema_version": SCHEMA_VERSION,
-            "name": found.study_name,
-            "key": stored[attributes.FOLDER_KEY],
-            **{key: stored.get(key) for key in told},
-        },
-    )
-
-
 def _identity_of(study: Study) -> dict[str, Any]:
     """What may not change; the seed neither, from which trials under way have theirs."""
     return {**study.identity(), "seed": study.seed}
-
-
-def _key_of(folder: StudyFolder) -> str | None:
-    """The key in a folder's `study.json`; `None` without one."""
-    try:
-        return str(json.loads(folder.declaration.read_text(encoding="utf-8"))["key"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        return "unreadable"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hpo.declarations import Declared
     from hpo.reading import StudySummary
     from hpo.records import StudyRecord, TestReading, TrialRecord
+    from hpo.repair import Repaired
 
 
 class Printer(Console):
@@ -101,6 +102,25 @@ def standing(record: StudyRecord) -> Text:
     if record.is_out_of_time:
         how = ", ended by its time limit"
     return Text(f"{line}, {duration(record.elapsed_s)}{how}")
+
+
+def repaired_page(repaired: Repaired, command: str, place: str) -> list[Text]:
+    """What a repair came to; `command` and `place` make up the next one to give."""
+    total = sum(repaired.states.values())
+    each = ", ".join(f"{count} {state}" for state, count in sorted(repaired.states.items()))
+    lines = [f"{repaired.name}: rebuilt from its folder, {total} trials ({each or 'none yet'})"]
+    if not repaired.is_rebuilt:
+        lines = [f"{repaired.name}: it is in the database, nothing to repair"]
+    if repaired.lost:
+        numbers = ", ".join(map(str, repaired.lost))
+        lines.append(f"Without a record, so entered as failed: {numbers}")
+    if repaired.aside is not None:
+        lines.append(f"The damaged database is kept as {repaired.aside}")
+    lines += [
+        f"Not in the database: {other}. To rebuild it: {command} {other} {place}".rstrip()
+        for other in repaired.others
+    ]
+    return [Text(visible(line)) for line in lines]
 
 
 def _best_table(record: StudyRecord, best: TrialRecord) -> Table:

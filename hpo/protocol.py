@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import UserError
+from core.sealed import read_sealed
 from core.settings import digest_of
 from hpo.identity import differences, refuse_changes
 
@@ -131,7 +132,7 @@ def _config_in(folder: Path) -> Mapping[str, Any] | None:
     A folder with a run in it that says nothing of its configuration is core's to refuse.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
+        config = read_sealed(folder / "config.json")["config"]
+    except (OSError, UserError, KeyError):
         return None
     return config if isinstance(config, dict) else None

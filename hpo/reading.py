@@ -24,8 +24,9 @@ from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger, unlisted
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
-from hpo.roster import FROM_PRIOR, STATE_NAMES
+from hpo.roster import FROM_PRIOR
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
+from hpo.trial_file import STATE_NAMES
 
 _LOOK_AGAIN_S = 0.5
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import distribution_to_json
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from core.atomic import remove_leftovers
 from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Facts, Outcome
 from hpo import trials
@@ -21,12 +20,12 @@ from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
 from hpo.endings import Ending
 from hpo.faults import Breakdowns
-from hpo.folders import StudyFolder, finite, make_private, write_json
+from hpo.folders import StudyFolder, finite, make_private
 from hpo.protocol import refuse_other_run, stored_lock
-from hpo.records import SCHEMA_VERSION
 from hpo.samplers import build_sampler, count_points
 from hpo.sampling import build_config, drawn_values, suggest
 from hpo.slots import BreakdownKind
+from hpo.trial_file import is_written, write_trial
 
 if TYPE_CHECKING:
     from hpo.warm_start import Prior
@@ -37,13 +36,6 @@ SPENT_S = "spent_s"
 """Seconds that a trial has taken, over all its attempts."""
 FROM_PRIOR = "from_prior"
 """Of a trial whose point was proposed by the prior of earlier studies."""
-STATE_NAMES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "paused",
-}
 
 
 @dataclass
@@ -197,6 +189,7 @@ class Roster:
         if evaluation.step in self.reported(entry):
             return False
         entry.trial.report(evaluation.value, evaluation.step)
+        self.write(entry.number)
         return True
 
     def reported(self, entry: Entry) -> Mapping[int, float]:
@@ -321,53 +314,17 @@ class Roster:
 
 
 def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) -> None:
-    """Does for finished trials what a driver that was killed after telling them left undone."""
+    """Does for finished trials what a driver that was killed after telling them left undone.
+
+    Records that are damaged or missing are written again, half-written files deleted.
+    """
+    remove_leftovers(folder.path)
     finished = trials.finished(optuna_study)
     for trial in finished:
-        path = folder.trial(trial.number) / "trial.json"
-        if path.parent.is_dir() and _state_in(path) != STATE_NAMES[trial.state]:
+        has_folder = folder.trial(trial.number).is_dir()
+        if has_folder and not is_written(folder, trial, list(study.space.parameters)):
             write_trial(folder, trial, list(study.space.parameters))
     tidy(folder, [_as_finished(trial) for trial in finished], study.spec.metric, study.kept)
-
-
-def _state_in(path: Path) -> str | None:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["state"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_trial(folder: StudyFolder, trial: FrozenTrial, names: list[str]) -> None:
-    """Writes a trial's `trial.json`; `names` are those of the realised parameters, in order."""
-    own = ("health", "cost", "device", "reason", "outcome", "attempt")
-    attributes = dict(trial.user_attrs)
-    write_json(
-        folder.trial(trial.number) / "trial.json",
-        {
-            "schema_version": SCHEMA_VERSION,
-            "number": trial.number,
-            "state": STATE_NAMES[trial.state],
-            "value": trial.value,
-            "parameters": {key: attributes[key] for key in names if key in attributes},
-            **{key: attributes.get(key) for key in own},
-            "drawn": trial.params,
-            "distributions": {
-                name: json.loads(distribution_to_json(one))
-                for name, one in trial.distributions.items()
-            },
-            "constraints": trial.constraints,
-            "started": trial.datetime_start.isoformat() if trial.datetime_start else None,
-            "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
-            "curve": {
-                str(step): value for step, value in sorted(trial.intermediate_values.items())
-            },
-            "attributes": {
-                key: value
-                for key, value in attributes.items()
-                if key not in names and key not in own
-            },
-        },
-    )
 
 
 def _as_finished(trial: FrozenTrial) -> Finished:

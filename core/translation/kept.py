@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from core.atomic import replace_text
+from core.atomic import make_folder, replace_text
 
 
 def read_kept(path: Path) -> str | None:
@@ -24,7 +24,7 @@ def write_kept(path: Path, text: str) -> None:
     Readers in other processes see the old text, the new one, or none: the two files are replaced
     one after the other, and in between their digests differ.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     replace_text(path, text)
     replace_text(_digest_path(path), hashlib.sha256(text.encode()).hexdigest())
 

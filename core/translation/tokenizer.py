@@ -13,6 +13,7 @@ import tokenizers
 from filelock import FileLock
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from core.atomic import make_folder
 from core.errors import SettingsError
 from core.settings import digest_of
 from core.translation.corpus import Corpora, PairSet
@@ -86,7 +87,7 @@ def load_tokenizer(protocol: TranslationProtocol, corpora: Corpora, cache: Path)
     path = cache / "tokenizers" / key / "tokenizer.json"
     text = read_kept(path)
     if text is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with FileLock(path.parent / "lock"):
             text = read_kept(path)
             if text is None:

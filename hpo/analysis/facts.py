@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from core.errors import UserError
+from core.sealed import read_sealed
 from hpo import __version__
 from hpo.analysis.formats import value_text
 from hpo.analysis.tables import text_table
@@ -66,13 +67,14 @@ def _facts_of_best(record: StudyRecord) -> dict[str, Any]:
     if best is None:
         return {}
     try:
-        outcome = json.loads((best.folder / "outcome.json").read_bytes())
-    except (OSError, ValueError):
+        outcome = read_sealed(best.folder / "outcome.json")
+    except (OSError, UserError):
         # The page is about the numbers in the storage; a lost file costs these lines only.
         return {}
+    facts: Any = outcome
     for name in ("outcome", "facts"):
-        outcome = outcome.get(name) if isinstance(outcome, dict) else None
-    return outcome if isinstance(outcome, dict) else {}
+        facts = facts.get(name) if isinstance(facts, dict) else None
+    return facts if isinstance(facts, dict) else {}
 
 
 def _version(package: str) -> str:

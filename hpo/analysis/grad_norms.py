@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import pyarrow as pa
 
+from core.errors import DamagedFileError
+from core.telemetry import read_telemetry
 from hpo.analysis.formats import ScoreFormat, count, is_finite, value_text
 from hpo.analysis.palette import (
     ALARM,
@@ -64,8 +65,8 @@ def read_grad_norms(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         return empty
     try:
-        return pd.read_parquet(path, columns=["step", "grad_norm"])
-    except (OSError, pa.ArrowInvalid):
+        return read_telemetry(path, columns=["step", "grad_norm"])
+    except (OSError, DamagedFileError):
         # A worker that was killed, or a disk that ran full, must not cost the whole page.
         return empty
 

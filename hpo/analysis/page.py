@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.atomic import replace_text
+from core.atomic import make_folder, replace_text
 from hpo.analysis.markup import Html, join, tag
 from hpo.analysis.palette import dark_colours
 
@@ -67,7 +67,7 @@ def render_page(
 
 def write_page(page: str, path: Path) -> Path:
     """Writes a page and returns where; an older one is replaced at once, never half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A lone surrogate, which JSON can smuggle into a name, has no UTF-8.
     replace_text(path, page.encode("utf-8", errors="replace").decode("utf-8"))
     return path

@@ -301,6 +301,8 @@ class Finals:
         with self._changed:
             if isinstance(event, Progress):
                 self._observe(RepeatProgressed(job.trial, job.seed, event))
+                if event.warning:
+                    self._observe(Note(f"{job}: {event.warning}"))
             else:
                 self._steps[job] = max(event.step, self._steps.get(job, 0))
             return Verdict.PAUSE if self._is_stopping else Verdict.CONTINUE

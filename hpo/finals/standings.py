@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from core.errors import UserError
+from core.errors import DamagedFileError, UserError
+from core.sealed import read_sealed
 from core.task import Metric
 from hpo.finals.statistics import Values, interval, is_behind, select, ties
-from hpo.folders import write_json
+from hpo.folders import write_record
 from hpo.records import SCHEMA_VERSION, Entrant, FinalsRecord
 
 _FILE = "finals.json"
@@ -147,7 +147,7 @@ class Standings:
 
 def write_standings(folder: Path, standings: Standings) -> None:
     """Writes the file into the study's finals folder, whole or not at all."""
-    write_json(folder / _FILE, {"schema_version": SCHEMA_VERSION, **asdict(standings)})
+    write_record(folder / _FILE, {"schema_version": SCHEMA_VERSION, **asdict(standings)})
 
 
 def read_standings(folder: Path) -> Standings | None:
@@ -157,7 +157,7 @@ def read_standings(folder: Path) -> Standings | None:
     """
     path = folder / _FILE
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_sealed(path)
         return Standings(
             top=stored["top"],
             seeds=stored["seeds"],
@@ -168,9 +168,10 @@ def read_standings(folder: Path) -> Standings | None:
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (DamagedFileError, KeyError, TypeError) as error:
+        why = error.what if isinstance(error, DamagedFileError) else error
         raise FinalsError(
-            f"the record of the finals is damaged ({error})",
+            f"the record of the finals is damaged ({why})",
             where=str(path),
             way_out="Delete it: the repeats that have ended are read again from their folders.",
         ) from None

@@ -13,11 +13,9 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from core.errors import UserError
+from core.errors import DiskFullError, UserError
 from hpo.lock import Owner
-
-_DISK_FULL = "53100"
-"""PostgreSQL's code, one of those that it calls operational."""
+from hpo.storage.complaints import is_damaged, is_full
 
 
 class StorageError(UserError):
@@ -26,6 +24,17 @@ class StorageError(UserError):
 
 class DatabaseAwayError(StorageError):
     """A database that cannot be reached, or is too busy, just now."""
+
+
+class DamagedDatabaseError(StorageError):
+    """A database file that is not as it was written."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(
+            f"the database is damaged ({what})",
+            where=where,
+            way_out="`hpo repair STUDY` rebuilds each of its studies from the trials' folders.",
+        )
 
 
 class Database(Protocol):
@@ -77,7 +86,7 @@ def close(storage: RDBStorage) -> None:
 
 @contextmanager
 def telling(database: Database) -> Iterator[None]:
-    """Turns what a database complains of, a full disk for one, into one line."""
+    """Turns what a database complains of into one line; a full disk and damage by their names."""
     try:
         yield
     except (StorageInternalError, sqlalchemy.exc.DBAPIError, database.error) as error:
@@ -87,6 +96,10 @@ def telling(database: Database) -> Iterator[None]:
             if inner is None:
                 break
             cause = inner
+        if is_full(cause):
+            raise DiskFullError(f"the database {database.shown} ({cause})") from error
+        if is_damaged(cause):
+            raise DamagedDatabaseError(database.shown, str(cause)) from error
         kind = DatabaseAwayError if is_transient(error) else StorageError
         raise kind(
             f"the database failed ({cause})",
@@ -114,7 +127,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(original, sqlite3.Error):
         code = getattr(original, "sqlite_errorcode", 0) & 0xFF
         return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    if getattr(original, "sqlstate", None) == _DISK_FULL:
+    if is_full(original):
         return False
     if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
         return True

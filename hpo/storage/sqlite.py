@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.storages import RDBStorage
 
+from core.atomic import flush
 from hpo import lock
 from hpo.folders import make_private
-from hpo.storage.database import StorageError, quieten, refuse_missing, telling
+from hpo.storage.complaints import is_damaged
+from hpo.storage.database import (
+    DamagedDatabaseError,
+    StorageError,
+    quieten,
+    refuse_missing,
+    telling,
+)
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite itself waits for another writer before it gives up once."""
@@ -66,6 +75,8 @@ class SQLite:
                     return False
                 return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
         except sqlite3.DatabaseError as error:
+            if is_damaged(error):
+                raise DamagedDatabaseError(self.shown, str(error)) from None
             raise StorageError(
                 f"not a database that can be read ({error})",
                 where=self.shown,
@@ -93,6 +104,7 @@ class SQLite:
         # that start together in one database would trip over each other.
         with FileLock(tables_lock, timeout=PATIENCE_S), telling(self):
             self._switch_to_wal()
+            self._check()
             storage = RDBStorage(
                 self.url,
                 engine_kwargs=_engine_settings(),
@@ -112,9 +124,40 @@ class SQLite:
         _begin_with(storage.engine, "BEGIN")
         return storage
 
+    def put_aside(self, study: str) -> Path:
+        """Renames the damaged file, and what belongs to it, out of the way; returns its new name.
+
+        `study` is owned by whoever asks. Raises: StudyOwnedError if another one of it is owned.
+        """
+        own = self._lock_of(study)
+        for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
+            other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
+            if path != own and not other.startswith(".") and lock.is_held(path):
+                raise lock.StudyOwnedError(other, lock.owner_of(path))
+        kept = self.path.with_name(
+            f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+        )
+        for suffix in (
+            "-shm",
+            "-wal",
+            "",
+        ):  # the file itself last: until then this can be repeated
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.rename(kept.with_name(kept.name + suffix))
+        flush(self.path.parent)
+        return kept
+
     def _lock_of(self, name: str) -> Path:
         """The file that the study's driver locks: the same one whatever the runs folder."""
         return self.path.parent / ".locks" / f"{self.path.name}@{name}.lock"
+
+    def _check(self) -> None:
+        """Raises: DamagedDatabaseError if a page is not where and what it should be."""
+        with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as connection:
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise DamagedDatabaseError(self.shown, " ".join(found.split()))
 
     def _switch_to_wal(self) -> None:
         """Write-ahead logging, in which readers and the writer do not wait for each other."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import importlib
 import os
 import select
@@ -21,7 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from core.atomic import is_full, make_folder
+from core.errors import DiskFullError, UserError
 from core.task import Evaluation, Placement, Progress, Verdict
 from hpo.workers.breakdowns import kind_of, line_of
 from hpo.workers.messages import (
@@ -110,15 +110,16 @@ class _Child:
     def do(self, job: Job) -> None:
         """Runs a job and sends what it came to."""
         self._job, self._interrupted = job, None
-        job.folder.mkdir(parents=True, exist_ok=True)
-        _write_output_to(job.folder / "worker.log")
         answer: Done | Failed
         try:
+            make_folder(job.folder)
+            _write_output_to(job.folder / "worker.log")
             with occupying(job.folder, self._driver):
                 answer = Done(job.ticket, plain(self._do(job)))
         except BaseException as error:  # a trial that calls sys.exit ends no worker
             if not isinstance(error, UserError):
-                traceback.print_exc()
+                with contextlib.suppress(OSError):  # no room for the log either
+                    traceback.print_exc()
             answer = _failure_of(error, job)
         _write_output_to(Path(os.devnull))
         self._connection.send(answer)
@@ -176,9 +177,9 @@ def _failure_of(error: BaseException, job: Job) -> Failed:
     name = type(error).__name__
     if isinstance(error, UserError):
         return Failed(job.ticket, "mistake", name, str(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        line = f"{job.folder}: no room left on the disk. Make some, and run again."
-        return Failed(job.ticket, "mistake", name, line)
+    if isinstance(error, OSError) and is_full(error):
+        full = DiskFullError(error.filename or f"a file in {job.folder}")
+        return Failed(job.ticket, "mistake", type(full).__name__, str(full))
     return Failed(job.ticket, kind_of(error), name, line_of(error))
 
 
@@ -194,8 +195,9 @@ def _working_device(wanted: str) -> str:
 
 def _write_output_to(path: Path) -> None:
     """Sends what is written to standard output and error, by C code too, to the end of a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # there may be no room for it
+            stream.flush()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

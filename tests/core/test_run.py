@@ -103,9 +103,12 @@ def test_a_folder_that_was_only_begun_is_free(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "outcome.json: there is no such file"),
-        ("{", "outcome.json: this is no JSON"),
-        ("[]", "outcome.json: this is no JSON object"),
-        ('{"outcome": {"state": "odd"}}', "outcome.json: this is no outcome .*'odd'"),
+        ("{", "outcome.json: this is no sealed JSON"),
+        ('{\n "schema_version": 1,', "outcome.json: this is no JSON"),
+        (
+            '{\n "schema_version": 1, "outcome": {"state": "odd"}}',
+            "outcome.json: this is no outcome .*'odd'",
+        ),
     ],
 )
 def test_an_outcome_that_cannot_be_read_is_named(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import DiskFullError
 from core.task import Metric
 from hpo.disk import (
     DiskError,
@@ -80,8 +81,8 @@ def test_room_is_checked_before_the_start(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_disk_that_becomes_full_is_told_in_one_line(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    said = r"no room is left on the disk\. .*run again"
-    with pytest.raises(DiskError, match=said), telling_of_room(tmp_path):
+    said = r"disk full: a file in .*\. Make room and give the same command again"
+    with pytest.raises(DiskFullError, match=said), telling_of_room(tmp_path):
         raise full
     with pytest.raises(PermissionError), telling_of_room(tmp_path):
         raise PermissionError(errno.EACCES, "no")

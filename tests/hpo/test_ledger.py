@@ -92,7 +92,9 @@ def test_a_run_that_cannot_be_scored_is_left_out(tmp_path: Path) -> None:
 
 def test_a_ledger_from_before_there_were_finals_is_read(tmp_path: Path) -> None:
     entry = {"when": "2025", "trial": 3, "value": 31.5, "signature": "s", "data_digest": "dd"}
-    (tmp_path / "ledger.json").write_text(json.dumps({"schema_version": 1, "readings": [entry]}))
+    (tmp_path / "ledger.json").write_text(
+        json.dumps({"schema_version": 1, "readings": [entry]}, indent=1)
+    )
     (reading,) = read_ledger(tmp_path)
     assert reading.selected == 3
     assert reading.runs == (TestScore(3, None, 31.5, None),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from toy_bench import MakeStudy
 from toy_runs import run_study
 
+from core.sealed import write_sealed
 from hpo import cli
 from hpo.costs import CostModel
 from hpo.declarations import Study, load_study
@@ -140,7 +140,7 @@ def test_what_ran_on_another_device_does_not_count(make_study: MakeStudy, tmp_pa
     said = {"value": 1.0, "curve": [], "health": {"verdict": "healthy"}, "cost": {}, "reason": ""}
     outcome = {**said, "state": "completed", "step": 1, "facts": {"device": "cuda H100"}}
     folder = result.record.trials[0].folder
-    (folder / "outcome.json").write_text(json.dumps({"outcome": outcome}), encoding="utf-8")
+    write_sealed(folder / "outcome.json", {"outcome": outcome})
     on_gpu = gather(make_study(), None, runs, jobs=1, on_gpu=True)
     assert on_gpu.basis == ("1 trial of this study",)
     on_cpu = gather(make_study(), None, runs, jobs=1, on_gpu=False)

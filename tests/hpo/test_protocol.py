@@ -14,6 +14,7 @@ from toy_bench import HALVING, SPACE, MakeStudy, toy_slots
 from toy_runs import Watcher, run_study
 
 from core.registry import find_task
+from core.sealed import write_sealed
 from core.settings import digest_of
 from hpo import attributes
 from hpo.declarations import Study, load_study
@@ -193,7 +194,7 @@ def test_an_orphan_whose_folder_was_begun_as_something_else_is_refused(
         "protocol": {**own["protocol"], "eval_every": 6},
         "data_digest": own["digests"]["data"],
     }
-    (place / "config.json").write_text(json.dumps({"config": other}))
+    write_sealed(place / "config.json", {"config": other})
     with pytest.raises(
         StudyConflictError, match=r"0000 is not under .*eval_every was 3, is 6.*Delete that folder"
     ) as caught:

@@ -22,6 +22,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from core.sealed import write_sealed
 from core.task import Cost, Grid, Health, Metric
 from hpo.records import StudyRecord, TestReading, TestScore, TrialRecord
 
@@ -257,7 +258,7 @@ class MadeTrial:
             peak_memory_bytes=(500 + self.number) << 20,
         )
         facts = {"device": "cpu made", "precision": "fp32", "truncated_pairs": {"pretrain": 5}}
-        (folder / "outcome.json").write_text(json.dumps({"outcome": {"facts": facts}}))
+        write_sealed(folder / "outcome.json", {"outcome": {"facts": facts}})
         started = datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(seconds=30 * self.number)
         hostile = self.plan.hostile
         return TrialRecord(

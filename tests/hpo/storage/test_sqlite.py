@@ -129,7 +129,7 @@ def test_what_the_database_complains_of_is_told_in_one_line(tmp_path: Path) -> N
     study = optuna.create_study(storage=storage, study_name="x")
     storage.engine.dispose()
     (tmp_path / "hpo.db").write_bytes(b"torn" * 5000)
-    said = r"hpo\.db: the database failed \(.*\)\..*run again"
+    said = r"hpo\.db: the database is damaged \(.*\)\..*`hpo repair STUDY`"
     with pytest.raises(StorageError, match=said), telling(database):
         study.set_user_attr("a", 1)
     close(storage)
