@@ -3,7 +3,7 @@
 # `make PYTHON=/path/to/python3.12 venv` chooses the interpreter; JOBS=1 runs one test at a time.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench clean distclean
+.PHONY: help venv demo test check format bench faults faults-short clean distclean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -17,7 +17,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14
 	2>/dev/null),$(name))))
 
 help:  ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 venv: $(INSTALLED)  ## set up .venv with the pinned dependencies, once
 	@echo "$(VENV) is set up."
@@ -56,6 +56,12 @@ bench: $(INSTALLED)  ## measure training steps, decoding and kernels, a minute i
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.training_step
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.decoding
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.kernels
+
+faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, under an hour
+	$(RUN) -m benchmarks.faults
+
+faults-short: $(INSTALLED)  ## inject every fault a few times, under 3 minutes
+	$(RUN) -m benchmarks.faults --short
 
 clean:  ## remove caches and built files; runs/ and .venv/ stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,64 @@
+"""Workers killed at random moments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from benchmarks.faults.driver import is_alive
+from benchmarks.faults.registry import Fault
+from benchmarks.faults.rig import MOST_TRIALS, Bench, Rig, Row
+
+MEDIAN_S, MOST_S = 1.0, 3.0
+"""A dead worker is replaced in that time: the first step of the trial's next attempt."""
+_TRIAL_S = 0.2
+
+
+def kill_workers(bench: Bench, row: Row) -> None:
+    """Kills the worker of each trial once, at a random moment of its first attempt."""
+    wanted = bench.times(200, 9)
+    while row.injections < wanted:
+        left = wanted - row.injections
+        rig = bench.rig(trials=min(MOST_TRIALS, max(12, left)))
+        deaths = _run_and_kill(bench, rig, left)
+        row.injections += len(deaths)
+        row.add(rig.audit(bench.undisturbed()), rig.name)
+        row.expect(rig.drivers[0].code == 0, f"{rig.name}: exit code {rig.drivers[0].code}")
+        for trial, pid, at in deaths:
+            recovered = rig.recovery_s(trial, pid, at)
+            if recovered is not None:  # else it had done its last step
+                row.recoveries_s.append(recovered)
+        row.message = row.message or rig.drivers[0].line_with("killed")
+        if not deaths:
+            row.problems.append(f"{rig.name}: no worker could be killed")
+            return
+    row.bound("a dead worker replaced", median_s=MEDIAN_S, most_s=MOST_S)
+
+
+def _run_and_kill(bench: Bench, rig: Rig, most: int) -> list[tuple[str, int, float]]:
+    """Runs the study to its end; returns the trial, the process and the time of each kill."""
+    driver = rig.start()
+    deaths: list[tuple[str, int, float]] = []
+    due: dict[str, tuple[int, float]] = {}
+    gone = set()
+    while not driver.has_ended:
+        for line in rig.journal.lines():
+            if line.event == "begin" and line.trial not in due:
+                due[line.trial] = (line.pid, line.at + bench.random.uniform(0, _TRIAL_S))
+            elif line.event == "end":
+                gone.add(line.trial)
+        for trial, (pid, at) in due.items():
+            if trial in gone or time.monotonic() < at or len(deaths) >= most:
+                continue
+            gone.add(trial)
+            if is_alive(pid):
+                deaths.append((trial, pid, time.monotonic()))
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+        if time.monotonic() - driver.begun > 300:
+            driver.kill()
+    return deaths
+
+
+FAULTS = (Fault("worker killed at a random moment", "workers", kill_workers),)
