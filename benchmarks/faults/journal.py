@@ -25,7 +25,7 @@ class Trouble:
     """What is to happen to a trial, and where."""
 
     at: str
-    """`step 7`, `resume`, `checkpoint` (half written), `cache` (half written), `written`
+    """`step 7`, `resume`, `checkpoint 8` (half written), `cache` (half written), `written`
     (the outcome is, and nobody knows)."""
     what: str
     """A name in `benchmarks.faults.toy.TROUBLES`."""
@@ -41,7 +41,7 @@ class Line:
     pid: int
     trial: str
     event: str
-    """`begin`, `step`, `checkpoint`, `trouble`, `end`, `test`."""
+    """`begin`, `wait`, `step`, `checkpoint`, `trouble`, `end`, `test`."""
     argument: str = ""
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from benchmarks.faults.rig import Bench, Row
 
-FAMILIES = ("workers",)
+FAMILIES = ("workers", "drivers", "moments", "signals", "breakdowns", "ownership", "endurance")
 """Modules of this package, each with its faults in `FAULTS`."""
 
 

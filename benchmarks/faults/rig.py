@@ -281,7 +281,7 @@ class Bench:
         self.random = random.Random(seed)
         """Given a new seed, of `seed` and the fault's name, before each fault."""
         self._made = 0
-        self._undisturbed: dict[int, Told] = {}
+        self._undisturbed: dict[str, dict[int, Told]] = {}
         self._rigs: list[Rig] = []
 
     def times(self, full: int, short: int) -> int:
@@ -297,14 +297,17 @@ class Bench:
         self._rigs.append(rig)
         return rig
 
-    def undisturbed(self) -> Mapping[int, Told]:
-        """The trials of a run to which nothing happens, by number."""
-        if not self._undisturbed:
-            rig = self.rig(trials=MOST_TRIALS, storage=None, settings={"protocol.step_s": 0.0})
+    def undisturbed(self, **options: object) -> Mapping[int, Told]:
+        """The trials of a run to which nothing happens, by number; `options` as a rig's."""
+        known = str(options)
+        if known not in self._undisturbed:
+            settings = {**options.pop("settings", {}), "protocol.step_s": 0.0}  # type: ignore[dict-item]
+            trials = self.times(MOST_TRIALS, 12)
+            rig = self.rig(**{"trials": trials, "storage": None, "settings": settings, **options})
             driver = rig.finish()
             assert driver.code == 0, driver.text()
-            self._undisturbed = rig.told()
-        return self._undisturbed
+            self._undisturbed[known] = rig.told()
+        return self._undisturbed[known]
 
     def close(self) -> None:
         """Ends what still runs."""

@@ -203,7 +203,7 @@ class _Trial:
         folder = self._folder / "checkpoint"
         folder.mkdir(exist_ok=True)
         content = json.dumps({"step": step})
-        half = partial(self.meet, "checkpoint")
+        half = partial(self.meet, f"checkpoint {step}")
         replace_file(folder / "state.json", lambda path: _fill(path, content.encode(), half))
         self.journal.write(self.name, "checkpoint", step)
 
@@ -217,6 +217,7 @@ class _Trial:
             try:
                 lock.acquire(timeout=0.05)
             except Timeout:
+                self.journal.write(self.name, "wait")
                 self._on_event(Progress("first", 0, 1, None, 0.0, "waiting for stage A"))
                 continue
             try:
@@ -277,6 +278,10 @@ def _hang() -> None:
     time.sleep(_HOUR_S)
 
 
+def _linger() -> None:
+    time.sleep(0.5)
+
+
 def _jump_back() -> None:
     _jump(-_HOUR_S)
 
@@ -295,6 +300,7 @@ TROUBLES: Mapping[str, Callable[[], None]] = {
     "device assert": _assert_on_device,
     "raise": _raise,
     "hang": _hang,
+    "linger": _linger,
     "clock forward": _jump,
     "clock back": _jump_back,
 }
