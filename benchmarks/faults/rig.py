@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 
@@ -35,6 +37,18 @@ FROM trials t JOIN studies s ON s.study_id = t.study_id
 LEFT JOIN trial_values v ON v.trial_id = t.trial_id
 LEFT JOIN trial_params p ON p.trial_id = t.trial_id
 WHERE s.study_name = :name
+"""
+_REASONS = """
+SELECT t.number, a.value_json
+FROM trials t JOIN studies s ON s.study_id = t.study_id
+JOIN trial_user_attributes a ON a.trial_id = t.trial_id
+WHERE s.study_name = :name AND a.key = 'reason'
+"""
+_CONSTRAINTS = """
+SELECT t.number, a.key
+FROM trials t JOIN studies s ON s.study_id = t.study_id
+JOIN trial_system_attributes a ON a.trial_id = t.trial_id
+WHERE s.study_name = :name AND a.key LIKE 'constraints:%'
 """
 
 
@@ -134,17 +148,29 @@ class Rig:
 
     def told(self) -> dict[int, Told]:
         """The trials in the database, by number."""
+        found: dict[int, Told] = {}
+        for number, state, value, parameter, drawn in self._rows(_ROWS):
+            told = found.setdefault(number, Told(str(state), value))
+            if parameter is not None:
+                told.parameters[parameter] = drawn
+        return found
+
+    def reasons(self) -> dict[int, str]:
+        """Why trials ended as they did, by number."""
+        return {number: json.loads(text) for number, text in self._rows(_REASONS)}
+
+    def constraints(self) -> dict[int, list[str]]:
+        """Names of the constraints that trials violate, by number."""
+        found: dict[int, list[str]] = {}
+        for number, key in self._rows(_CONSTRAINTS):
+            found.setdefault(number, []).append(key)
+        return found
+
+    def _rows(self, query: str) -> list[sqlalchemy.Row[Any]]:
         url = self._storage or f"sqlite:///{self.runs / 'hpo.db'}"
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        found: dict[int, Told] = {}
         with engine.connect() as connection:
-            rows = connection.execute(sqlalchemy.text(_ROWS), {"name": self.name})
-            for number, state, value, parameter, drawn in rows:
-                told = found.setdefault(number, Told(str(state), value))
-                if parameter is not None:
-                    told.parameters[parameter] = drawn
-        engine.dispose()
-        return found
+            return list(connection.execute(sqlalchemy.text(query), {"name": self.name}))
 
     def audit(
         self,
@@ -162,15 +188,12 @@ class Rig:
         lost = 0
         for number in range(self.trials):
             wanted = (states or {}).get(number, "COMPLETE")
-            one, other = told.get(number), undisturbed[number]
+            one, other = told.get(number), undisturbed.get(number)
             if one is None or one.state != wanted:
                 lost += 1
                 what = "is not there" if one is None else f"is {one.state}"
                 problems.append(f"trial {number} {what}, not {wanted}")
-            elif wanted == "COMPLETE" and (one.value, one.parameters) != (
-                other.value,
-                other.parameters,
-            ):
+            elif wanted == "COMPLETE" and one != other:
                 lost += 1
                 problems.append(f"trial {number} is another than in the undisturbed run")
         surplus = sum(number >= self.trials for number in told)
