@@ -68,11 +68,15 @@ class Driver:
 
     def wait(self, limit_s: float) -> int:
         """Its exit code. Raises: HungError, having killed it, if that takes over `limit_s`."""
-        if not wait_until(lambda: self.has_ended, limit_s):
+        if not self.ends_within(limit_s):
             self.kill()
             raise HungError(f"the driver did not end within {limit_s:.0f} s; see {self.log}")
         assert self.code is not None
         return self.code
+
+    def ends_within(self, limit_s: float) -> bool:
+        """Whether it ends in that time, waited for."""
+        return wait_until(lambda: self.has_ended, limit_s)
 
     def send(self, number: signal.Signals) -> None:
         if not self.has_ended:
@@ -82,7 +86,7 @@ class Driver:
         """Kills it, its children left to themselves, and returns when."""
         at = time.monotonic()
         self.send(signal.SIGKILL)
-        wait_until(lambda: self.has_ended, 10)
+        self.ends_within(10)
         return at
 
     def workers(self) -> list[int]:

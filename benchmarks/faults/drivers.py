@@ -34,7 +34,7 @@ def _kill_again_and_again(bench: Bench, row: Row, wanted: int, *, with_workers: 
         rig, kills = bench.rig(), 0
         driver = rig.start()
         while kills < _KILLS_A_STUDY and row.injections < wanted:
-            if wait_until(lambda one=driver: one.has_ended, bench.random.uniform(0, _RUN_S)):  # type: ignore[misc]
+            if driver.ends_within(bench.random.uniform(0, _RUN_S)):
                 break
             at, children = _kill(bench, driver, with_workers=with_workers)
             kills += 1
@@ -80,16 +80,12 @@ def leave_workers(bench: Bench, row: Row) -> None:
     while row.injections < wanted:
         rig = bench.rig()
         driver = rig.start()
-        steps = bench.random.randrange(5, 60)
-        wait_until(
-            lambda rig=rig: sum(one.event == "step" for one in rig.journal.lines()) > steps,  # type: ignore[misc]
-            PATIENCE_S,
-        )
+        rig.wait_for_steps(bench.random.randrange(5, 60))
         children = driver.workers()
         at = driver.kill()
         row.injections += 1
         row.expect(bool(children), f"{rig.name}: the driver had no workers")
-        gone = wait_until(lambda pids=children: not any(map(is_alive, pids)), 2 * FAREWELL_S)  # type: ignore[misc]
+        gone = _are_gone(children, 2 * FAREWELL_S)
         row.expect(gone, f"{rig.name}: a worker lives {2 * FAREWELL_S:g} s after its driver")
         row.recoveries_s.append(time.monotonic() - at)
         written = [line.at for line in rig.journal.lines() if line.pid in children]
@@ -98,6 +94,11 @@ def leave_workers(bench: Bench, row: Row) -> None:
         row.expect(after == written, f"{rig.name}: a worker wrote after it was gone")
         row.add(rig.audit(bench.undisturbed()), rig.name)
     row.bound("workers gone after their driver", most_s=FAREWELL_S)
+
+
+def _are_gone(pids: list[int], limit_s: float) -> bool:
+    """Whether processes end in that time, waited for."""
+    return wait_until(lambda: not any(map(is_alive, pids)), limit_s)
 
 
 FAULTS = (

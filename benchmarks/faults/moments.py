@@ -9,7 +9,7 @@ from functools import partial
 
 import sqlalchemy
 
-from benchmarks.faults.driver import Patch, dying, wait_until
+from benchmarks.faults.driver import Patch, dying
 from benchmarks.faults.journal import EVERY, Trouble
 from benchmarks.faults.registry import Fault
 from benchmarks.faults.rig import PATIENCE_S, PERIOD, SPACE, Bench, Rig, Row
@@ -124,9 +124,7 @@ def _count_troubles(rig: Rig, row: Row) -> None:
 
 def _kill_after_steps(rig: Rig, steps: int) -> None:
     driver = rig.start()
-    wait_until(
-        lambda: sum(line.event == "step" for line in rig.journal.lines()) >= steps, PATIENCE_S
-    )
+    rig.wait_for_steps(steps)
     driver.kill()
 
 

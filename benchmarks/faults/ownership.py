@@ -8,9 +8,9 @@ import re
 import signal
 import time
 
-from benchmarks.faults.driver import Driver, wait_until
+from benchmarks.faults.driver import Driver
 from benchmarks.faults.registry import Fault
-from benchmarks.faults.rig import PATIENCE_S, Bench, Rig, Row
+from benchmarks.faults.rig import PATIENCE_S, Bench, Row
 
 _REFUSED = 2
 
@@ -20,7 +20,7 @@ def second_driver(bench: Bench, row: Row) -> None:
     for _ in range(bench.times(20, 2)):
         rig = bench.rig()
         first = rig.start()
-        wait_until(lambda rig=rig: bool(rig.journal.lines()), PATIENCE_S)  # type: ignore[misc]
+        rig.wait_for_steps(bench.random.randrange(1, 20))
         second = rig.start()
         _expect_refused(second, first, row)
         row.message = row.message or second.line_with("is being run by")
@@ -49,7 +49,7 @@ def stale_lock(bench: Bench, row: Row) -> None:
     for _ in range(bench.times(10, 1)):
         rig = bench.rig()
         driver = rig.start()
-        wait_until(lambda rig=rig: len(rig.journal.lines()) > 9, PATIENCE_S)  # type: ignore[misc]
+        rig.wait_for_steps(bench.random.randrange(1, 20))
         at = driver.kill()
         owners = [*rig.runs.rglob("*.owner.json")]
         for path in owners:
@@ -68,11 +68,11 @@ def stale_lock(bench: Bench, row: Row) -> None:
 
 
 def frozen_owner(bench: Bench, row: Row) -> None:
-    """Starts a second driver while the first is frozen: refused as well, however long it sleeps."""
+    """Starts a second driver while the first is frozen: refused, however long that sleeps."""
     for _ in range(bench.times(5, 1)):
         rig = bench.rig()
         first = rig.start()
-        wait_until(lambda rig=rig: len(rig.journal.lines()) > 9, PATIENCE_S)  # type: ignore[misc]
+        rig.wait_for_steps(bench.random.randrange(1, 20))
         first.send(signal.SIGSTOP)
         time.sleep(1.0)
         second = rig.start()

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy
 
-from benchmarks.faults.driver import Driver, Patch
+from benchmarks.faults.driver import Driver, Patch, wait_until
 from benchmarks.faults.journal import PLACE, Journal, Trouble, name_of
 from benchmarks.faults.toy import Protocol
 
@@ -140,6 +140,15 @@ class Rig:
         driver.wait(limit_s)
         return driver
 
+    def steps(self) -> int:
+        """How many steps have been done, those done again too."""
+        return sum(line.event == "step" for line in self.journal.lines())
+
+    def wait_for_steps(self, steps: int) -> None:
+        """Waits until so many steps have been done, or the last driver has ended."""
+        driver = self.drivers[-1]
+        wait_until(lambda: driver.has_ended or self.steps() >= steps, PATIENCE_S)
+
     def close(self) -> None:
         """Ends what still runs."""
         for driver in self.drivers:
@@ -166,11 +175,11 @@ class Rig:
             found.setdefault(number, []).append(key)
         return found
 
-    def _rows(self, query: str) -> list[sqlalchemy.Row[Any]]:
+    def _rows(self, query: str) -> Sequence[Any]:
         url = self._storage or f"sqlite:///{self.runs / 'hpo.db'}"
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
-            return list(connection.execute(sqlalchemy.text(query), {"name": self.name}))
+            return connection.execute(sqlalchemy.text(query), {"name": self.name}).all()
 
     def audit(
         self,
@@ -226,6 +235,14 @@ class Rig:
         if running:
             problems.append(f"{running} trials are RUNNING")
         return Audit(lost, twice, running, repeated, tuple(problems))
+
+    def wait_for_recovery(self, trial: str, killed: int, at: float) -> float | None:
+        """As `recovery_s`, waited for."""
+        driver = self.drivers[-1]
+        wait_until(
+            lambda: driver.has_ended or self.recovery_s(trial, killed, at) is not None, PATIENCE_S
+        )
+        return self.recovery_s(trial, killed, at)
 
     def recovery_s(self, trial: str, killed: int, at: float) -> float | None:
         """Seconds from a worker's death to the first step of the trial's next attempt."""

@@ -18,7 +18,7 @@ _INTERRUPTED = 130
 _LEAVE_S = 10.0
 """In which a driver that is told to stop has ended."""
 _SILENCE_S = 5.0
-"""After which a worker counts as hanging here; a busy machine must not take so long to start one."""
+"""After which a worker counts as hanging here; no machine is to take so long to start one."""
 
 
 def stop_driver(number: signal.Signals, bench: Bench, row: Row) -> None:
@@ -27,7 +27,7 @@ def stop_driver(number: signal.Signals, bench: Bench, row: Row) -> None:
         rig = bench.rig()
         for _ in range(3):
             driver = rig.start()
-            _wait_for_steps(rig, bench.random.randrange(4, 30))
+            rig.wait_for_steps(rig.steps() + bench.random.randrange(4, 30))
             at = time.monotonic()
             driver.send(number)
             if driver.wait(_LEAVE_S) == 0:
@@ -86,14 +86,12 @@ def freeze(bench: Bench, row: Row) -> None:
             at = time.monotonic()
             frozen[line.trial] = line
             row.injections += 1
-            replaced = wait_until(
-                lambda: rig.recovery_s(line.trial, line.pid, at) is not None, PATIENCE_S
-            )
-            row.expect(replaced, f"{rig.name}: trial {line.trial} was not taken from its worker")
-            row.recoveries_s.append((rig.recovery_s(line.trial, line.pid, at) or 0.0) - _SILENCE_S)
+            replaced = rig.wait_for_recovery(line.trial, line.pid, at)
+            if row.expect(replaced is not None, f"{rig.name}: {line.trial} was not taken over"):
+                row.recoveries_s.append((replaced or 0.0) - _SILENCE_S)
             with suppress(ProcessLookupError):
                 os.kill(line.pid, signal.SIGCONT)
-            gone = wait_until(lambda: not is_alive(line.pid), 1.0)
+            gone = wait_until(partial(_is_gone, line.pid), 1.0)
             row.expect(gone, f"{rig.name}: a worker that was replaced lives")
         row.expect(driver.wait(PATIENCE_S) == 0, f"{rig.name}: exit code {driver.code}")
         row.message = row.message or driver.line_with("trying it again")
@@ -114,7 +112,7 @@ def freeze_then_kill_driver(bench: Bench, row: Row) -> None:
         os.kill(line.pid, signal.SIGSTOP)
         at = driver.kill()
         driver = rig.start()
-        wait_until(lambda: driver.has_ended, bench.random.uniform(1.0, 3.0))
+        driver.ends_within(bench.random.uniform(1.0, 3.0))
         with suppress(ProcessLookupError):
             os.kill(line.pid, signal.SIGCONT)
         row.injections += 1
@@ -127,7 +125,7 @@ def freeze_then_kill_driver(bench: Bench, row: Row) -> None:
 
 
 def freeze_for_good_and_kill_driver(bench: Bench, row: Row) -> None:
-    """Stops a worker by SIGSTOP and kills its driver: the next one must not wait for the worker."""
+    """Stops a worker by SIGSTOP and kills its driver: the next must not wait for the worker."""
     for _ in range(bench.times(3, 1)):
         rig = bench.rig()
         driver = rig.start()
@@ -139,7 +137,7 @@ def freeze_for_good_and_kill_driver(bench: Bench, row: Row) -> None:
         at = driver.kill()
         row.injections += 1
         driver = rig.start()
-        if not wait_until(lambda: driver.has_ended, 30):
+        if not driver.ends_within(30):
             row.problems.append(f"{rig.name}: a frozen worker holds up the next driver")
         with suppress(ProcessLookupError):
             os.kill(line.pid, signal.SIGKILL)
@@ -187,14 +185,8 @@ def _have_happened(rig: Rig, troubles: int) -> bool:
     return sum(line.event == "trouble" for line in rig.journal.lines()) >= troubles
 
 
-def _wait_for_steps(rig: Rig, more: int) -> None:
-    """Waits until so many more steps are done, or the driver has ended."""
-    now = _steps(rig)
-    wait_until(lambda: rig.drivers[-1].has_ended or _steps(rig) >= now + more, PATIENCE_S)
-
-
-def _steps(rig: Rig) -> int:
-    return sum(line.event == "step" for line in rig.journal.lines())
+def _is_gone(pid: int) -> bool:
+    return not is_alive(pid)
 
 
 def _next_step(rig: Rig, past: set[str], step: int) -> Line | None:
