@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from benchmarks.faults.driver import with_gpus
 from benchmarks.faults.journal import EVERY, Trouble
 from benchmarks.faults.registry import Fault
 from benchmarks.faults.rig import PATIENCE_S, Bench, Rig, Row
@@ -53,6 +54,19 @@ def fail_always(bench: Bench, row: Row) -> None:
         row.add(rig.audit(bench.undisturbed(), failed), rig.name)
 
 
+def quarantine(bench: Bench, row: Row) -> None:
+    """Lets one of two GPUs break down under every trial: it is given no more, the other goes on."""
+    for _ in range(bench.times(5, 1)):
+        rig = bench.rig(slots=None)
+        rig.journal.plan({EVERY: [Trouble("step 6", "device assert", times=99, gpu="1")]})
+        driver = rig.start(patches=[with_gpus(("0", "1"), rig.folder / "fake")])
+        row.expect(driver.wait(PATIENCE_S) == 0, f"{rig.name}: exit code {driver.code}")
+        row.message = row.message or driver.line_with("is given no more work")
+        row.expect("gpu 1" in row.message, f"{rig.name}: the GPU was not taken out of work")
+        row.add(rig.audit(bench.undisturbed()), rig.name)
+        _expect_fresh_processes(rig, row)
+
+
 def _expect_fresh_processes(rig: Rig, row: Row) -> None:
     """After a breakdown the next attempt, and the next trial, are another process's."""
     lines = rig.journal.lines()
@@ -81,4 +95,5 @@ _KINDS = {
 FAULTS = (
     *(Fault(name, "breakdowns", partial(break_down, *kind)) for name, kind in _KINDS.items()),
     Fault("every trial fails", "breakdowns", fail_always),
+    Fault("one of two GPUs breaks down under every trial", "breakdowns", quarantine),
 )

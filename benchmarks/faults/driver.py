@@ -168,6 +168,20 @@ def silent_for(seconds: float) -> Patch:
     return patch
 
 
+def with_gpus(gpus: Sequence[str], folder: Path) -> Patch:
+    """Makes driver and workers see GPUs, by a `torch` of two lines in `folder`."""
+
+    def patch() -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "torch.py").write_text(
+            "class cuda:\n    is_available = staticmethod(lambda: True)\n"
+        )
+        sys.path.insert(0, str(folder))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+
+    return patch
+
+
 def clock_jumping(after_s: Sequence[float], by_s: Sequence[float]) -> Patch:
     """Moves what `time.time` says, by `by_s[i]` from `after_s[i]` seconds on."""
 

@@ -31,6 +31,8 @@ class Trouble:
     """A name in `benchmarks.faults.toy.TROUBLES`."""
     times: int = 1
     """In so many attempts."""
+    gpu: str | None = None
+    """Where `CUDA_VISIBLE_DEVICES` is this alone; anywhere by default."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,12 @@ class Journal:
         plan = json.loads(self._plan.read_text())
         due = [Trouble(**one) for one in plan.get(trial, plan.get(EVERY, []))]
         past = [line.argument for line in self.of(trial) if line.event == "trouble"]
-        return [one for one in due if past.count(f"{one.at} {one.what}") < one.times]
+        return [
+            one
+            for one in due
+            if past.count(f"{one.at} {one.what}") < one.times
+            and one.gpu in (None, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        ]
 
     def plan(self, troubles: Mapping[str, Iterable[Trouble]]) -> None:
         """Says what is to happen, by trial."""

@@ -86,14 +86,14 @@ class Rig:
         name: str,
         *,
         trials: int = 12,
-        slots: int = 2,
+        slots: int | None = 2,
         storage: str | None = None,
         settings: Mapping[str, object] | None = None,
         space: str = SPACE,
     ) -> None:
         """`storage` is a URL; without one the study has an SQLite file of its own.
 
-        `settings` are overrides of the declaration, by dotted key.
+        `slots` are on the CPU; `None` leaves them to the GPUs there are. `settings` are overrides of the declaration, by dotted key.
         """
         self.folder = folder
         self.name = name
@@ -123,7 +123,9 @@ class Rig:
     ) -> Driver:
         """Starts a driver on the study, `more` added to its command line."""
         command = ["run", "--study", str(self.folder / "toy.toml"), "--name", self.name]
-        command += ["--jobs", str(self.slots), "--runs-dir", str(self.runs)]
+        command += ["--runs-dir", str(self.runs)]
+        if self.slots is not None:
+            command += ["--jobs", str(self.slots)]
         if self._storage is not None:
             command += ["--storage", self._storage]
         for key, value in self._settings.items():

@@ -42,11 +42,12 @@ def stop_driver(number: signal.Signals, bench: Bench, row: Row) -> None:
 
 def stop_driver_twice(bench: Bench, row: Row) -> None:
     """Sends SIGINT twice while all workers hang. Seconds to recover are those it takes to end."""
+    slots = 2
     for _ in range(bench.times(10, 1)):
-        rig = bench.rig()
-        rig.plan({number: [Trouble("step 6", "hang")] for number in range(rig.slots)})
+        rig = bench.rig(slots=slots)
+        rig.plan({number: [Trouble("step 6", "hang")] for number in range(slots)})
         driver = rig.start()
-        wait_until(partial(_have_happened, rig, rig.slots), PATIENCE_S)
+        wait_until(partial(_have_happened, rig, slots), PATIENCE_S)
         driver.send(signal.SIGINT)
         time.sleep(0.3)
         row.expect(not driver.has_ended, f"{rig.name}: the first Ctrl-C ended it at once")
@@ -162,6 +163,27 @@ def hang(bench: Bench, row: Row) -> None:
     row.bound("a hanging worker replaced after its limit", most_s=3.0)
 
 
+def exceed_limit(bench: Bench, row: Row) -> None:
+    """Lets trials hang under a `trial_time_limit`, which is no trial's fault, and ends them."""
+    for _ in range(bench.times(3, 1)):
+        rig = bench.rig()
+        doomed = bench.random.sample(range(rig.trials), 2)
+        # Not in a row: that would stop the study.
+        rig.plan({number: [Trouble("step 6", "hang", times=99)] for number in doomed})
+        driver = rig.start("--trial-time-limit", f"{_SILENCE_S:.0f}s")
+        row.expect(driver.wait(PATIENCE_S) == 0, f"{rig.name}: exit code {driver.code}")
+        row.injections += len(doomed)
+        for line in rig.journal.lines():
+            if line.event == "trouble":
+                row.recoveries_s += [
+                    one.at - line.at - _SILENCE_S
+                    for one in rig.journal.lines()
+                    if one.event == "begin" and one.pid != line.pid and one.at > line.at
+                ][:1]
+        row.message = row.message or driver.line_with("trial time limit")
+        row.add(rig.audit(bench.undisturbed(), dict.fromkeys(doomed, "FAIL")), rig.name)
+
+
 def _finish(rig: Rig, bench: Bench, row: Row) -> None:
     driver = rig.finish()
     row.expect(driver.code == 0, f"{rig.name}: exit code {driver.code}")
@@ -220,4 +242,5 @@ FAULTS = (
     Fault("worker frozen, driver killed, worker continued", "signals", freeze_then_kill_driver),
     Fault("worker frozen for good, driver killed", "signals", freeze_for_good_and_kill_driver),
     Fault("trial hangs", "signals", hang),
+    Fault("trial hangs under trial_time_limit", "signals", exceed_limit),
 )
