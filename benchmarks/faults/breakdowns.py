@@ -55,7 +55,7 @@ def fail_always(bench: Bench, row: Row) -> None:
 
 
 def quarantine(bench: Bench, row: Row) -> None:
-    """Lets one of two GPUs break down under every trial: it is given no more, the other goes on."""
+    """Lets one of two GPUs break down under every trial: it gets no more, the other goes on."""
     for _ in range(bench.times(5, 1)):
         rig = bench.rig(slots=None)
         rig.journal.plan({EVERY: [Trouble("step 6", "device assert", times=99, gpu="1")]})

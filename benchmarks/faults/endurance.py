@@ -14,7 +14,7 @@ from benchmarks.faults.rig import PATIENCE_S, Bench, Rig, Row
 _HOUR_S = 3600.0
 _GROWTH_BYTES = 2**20
 """The driver may grow by less per 100 trials."""
-_LIMIT_S = 600.0
+_LIMIT_S = 900.0
 
 
 def jump(bench: Bench, row: Row) -> None:
@@ -34,7 +34,7 @@ def jump(bench: Bench, row: Row) -> None:
 
 def endure(bench: Bench, row: Row) -> None:
     """Runs many trials of no work in one driver: neither memory nor descriptors may add up."""
-    trials = bench.times(1000, 120)
+    trials = bench.times(1000, 60)
     settings = {"protocol.second_steps": 4, "protocol.step_s": 0.0}
     rig = bench.rig(trials=trials, settings=settings)
     driver = rig.start()
@@ -58,7 +58,8 @@ def endure(bench: Bench, row: Row) -> None:
         f"per 100 trials {grown / 2**20:+.2f} MiB and {more:+.1f} descriptors, "
         f"{last.memory_bytes / 2**20:.0f} MiB and {last.descriptors} at the end"
     )
-    row.expect(grown < _GROWTH_BYTES, f"the driver grows: {row.note}")
+    if not bench.short:  # a few trials tell nothing: caches are filling
+        row.expect(grown < _GROWTH_BYTES, f"the driver grows: {row.note}")
     row.expect(more < 1, f"the driver keeps descriptors: {row.note}")
 
 

@@ -17,7 +17,7 @@ _REFUSED = 2
 
 def second_driver(bench: Bench, row: Row) -> None:
     """Starts a driver on a study that is being run: refused, naming the first."""
-    for _ in range(bench.times(20, 2)):
+    for _ in range(bench.times(20, 1)):
         rig = bench.rig()
         first = rig.start()
         rig.wait_for_steps(bench.random.randrange(1, 20))

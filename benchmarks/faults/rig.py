@@ -93,7 +93,8 @@ class Rig:
     ) -> None:
         """`storage` is a URL; without one the study has an SQLite file of its own.
 
-        `slots` are on the CPU; `None` leaves them to the GPUs there are. `settings` are overrides of the declaration, by dotted key.
+        `slots` are on the CPU; `None` leaves them to the GPUs there are. `settings` are overrides
+        of the declaration, by dotted key.
         """
         self.folder = folder
         self.name = name

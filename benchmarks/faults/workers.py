@@ -17,11 +17,20 @@ _TRIAL_S = 0.2
 
 def kill_workers(bench: Bench, row: Row) -> None:
     """Kills the worker of each trial once, at a random moment of its first attempt."""
-    wanted = bench.times(200, 9)
+    _kill_workers(bench, row, bench.times(200, 8), gap_s=0.0)
+
+
+def kill_workers_seldom(bench: Bench, row: Row) -> None:
+    """The same with time between two deaths, in which a spare worker may become ready."""
+    _kill_workers(bench, row, bench.times(60, 2), gap_s=2.0)
+    row.bound("a dead worker replaced", median_s=MEDIAN_S, most_s=MOST_S)
+
+
+def _kill_workers(bench: Bench, row: Row, wanted: int, *, gap_s: float) -> None:
     while row.injections < wanted:
         left = wanted - row.injections
-        rig = bench.rig(trials=min(MOST_TRIALS, max(12, left)))
-        deaths = _run_and_kill(bench, rig, left)
+        rig = bench.rig(trials=bench.times(MOST_TRIALS, 12))
+        deaths = _run_and_kill(bench, rig, left, gap_s)
         row.injections += len(deaths)
         row.add(rig.audit(bench.undisturbed()), rig.name)
         row.expect(rig.drivers[0].code == 0, f"{rig.name}: exit code {rig.drivers[0].code}")
@@ -33,10 +42,9 @@ def kill_workers(bench: Bench, row: Row) -> None:
         if not deaths:
             row.problems.append(f"{rig.name}: no worker could be killed")
             return
-    row.bound("a dead worker replaced", median_s=MEDIAN_S, most_s=MOST_S)
 
 
-def _run_and_kill(bench: Bench, rig: Rig, most: int) -> list[tuple[str, int, float]]:
+def _run_and_kill(bench: Bench, rig: Rig, most: int, gap_s: float) -> list[tuple[str, int, float]]:
     """Runs the study to its end; returns the trial, the process and the time of each kill."""
     driver = rig.start()
     deaths: list[tuple[str, int, float]] = []
@@ -49,7 +57,8 @@ def _run_and_kill(bench: Bench, rig: Rig, most: int) -> list[tuple[str, int, flo
             elif line.event == "end":
                 gone.add(line.trial)
         for trial, (pid, at) in due.items():
-            if trial in gone or time.monotonic() < at or len(deaths) >= most:
+            is_early = bool(deaths) and time.monotonic() - deaths[-1][2] < gap_s
+            if trial in gone or time.monotonic() < at or is_early or len(deaths) >= most:
                 continue
             gone.add(trial)
             if is_alive(pid):
@@ -61,4 +70,7 @@ def _run_and_kill(bench: Bench, rig: Rig, most: int) -> list[tuple[str, int, flo
     return deaths
 
 
-FAULTS = (Fault("worker killed at a random moment", "workers", kill_workers),)
+FAULTS = (
+    Fault("worker killed at a random moment", "workers", kill_workers),
+    Fault("worker killed now and then", "workers", kill_workers_seldom),
+)
