@@ -92,6 +92,7 @@ def leave_workers(bench: Bench, row: Row) -> None:
         row.expect(rig.finish().code == 0, f"{rig.name}: exit code {rig.drivers[-1].code}")
         after = [one.at for one in rig.journal.lines() if one.pid in children]
         row.expect(after == written, f"{rig.name}: a worker wrote after it was gone")
+        row.message = row.message or rig.drivers[-1].line_with("going on")
         row.add(rig.audit(bench.undisturbed()), rig.name)
     row.bound("workers gone after their driver", most_s=FAREWELL_S)
 

@@ -39,7 +39,7 @@ def eight_drivers(bench: Bench, row: Row) -> None:
         if row.expect(len(owners) == 1, f"{rig.name}: exit codes {[one.code for one in drivers]}"):
             for driver in drivers:
                 if driver is not owners[0]:
-                    _expect_refused(driver, owners[0], row)
+                    _expect_refused(driver, owners[0], row, are_racing=True)
         row.add(rig.audit(bench.undisturbed()), rig.name)
         row.message = row.message or drivers[-1].line_with("is being run by")
 
@@ -64,6 +64,7 @@ def stale_lock(bench: Bench, row: Row) -> None:
             for line in rig.journal.lines()
             if line.event == "begin" and line.at > rig.drivers[-1].begun
         ][:1]
+        row.message = row.message or rig.drivers[-1].line_with("going on")
         row.add(rig.audit(bench.undisturbed()), rig.name)
 
 
@@ -83,14 +84,14 @@ def frozen_owner(bench: Bench, row: Row) -> None:
         row.add(rig.audit(bench.undisturbed()), rig.name)
 
 
-def _expect_refused(driver: Driver, owner: Driver, row: Row) -> None:
+def _expect_refused(driver: Driver, owner: Driver, row: Row, *, are_racing: bool = False) -> None:
     """Of one line, that names who has the study."""
     row.injections += 1
     row.expect(driver.wait(PATIENCE_S) == _REFUSED, f"{driver.log}: exit code {driver.code}")
     lines = driver.text().splitlines()
     named = re.search(rf"is being run by .*\b{owner.pid}\b", driver.text()) is not None
-    # Within a start of all at once the owner may not have written its name yet.
-    named |= "is being run by another process" in driver.text()
+    # Where all start at once the owner may not have written its name yet.
+    named |= are_racing and "is being run by another process" in driver.text()
     row.expect(len(lines) == 1 and named, f"{driver.log}: {lines}")
 
 

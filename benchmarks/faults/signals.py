@@ -121,7 +121,7 @@ def freeze_then_kill_driver(bench: Bench, row: Row) -> None:
         seconds = rig.recovery_s(line.trial, line.pid, at)
         if seconds is not None:
             row.recoveries_s.append(seconds)
-        row.message = row.message or driver.line_with("again, attempt")
+        row.message = row.message or driver.line_with("attempt 2")
         row.add(rig.audit(bench.undisturbed()), rig.name)
 
 
@@ -146,6 +146,7 @@ def freeze_for_good_and_kill_driver(bench: Bench, row: Row) -> None:
         seconds = rig.recovery_s(line.trial, line.pid, at)
         if seconds is not None:
             row.recoveries_s.append(seconds)
+        row.message = row.message or driver.line_with("attempt 2")
         row.add(rig.audit(bench.undisturbed()), rig.name)
 
 

@@ -18,6 +18,8 @@ from benchmarks.faults.registry import FAMILIES
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on an idle machine
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_lost(family: str, tmp_path: Path) -> None:
     table = tmp_path / "faults.csv"
