@@ -249,19 +249,22 @@ class _Hosts:
         self._lock = threading.Lock()
         self._queue: deque[object] = deque()
         self._hosts: list[_Host] = []
+        self._asked_at: float | None = None
         self._none_since = time.monotonic()
         self._supplies: dict[str, Any] = {}
 
     def ask(self) -> None:
         """Asks the cluster for the hosts, if that has not been done."""
         with self._lock:
-            while len(self._hosts) < self._slots:
-                self._hosts.append(self._asked())
+            if self._asked_at is None:
+                self._asked_at = self._none_since = time.monotonic()
+                self._hosts = [self._asked() for _ in range(self._slots)]
 
     def first(self, index: int) -> _Host | None:
         """The host that a slot begins with; `None` if it is long in coming."""
         self.ask()
-        end = time.monotonic() + _START_S
+        assert self._asked_at is not None
+        end = self._asked_at + min(_START_S, self._patience_s)
         while time.monotonic() < end:
             with self._lock:
                 host = self._hosts[index]
@@ -413,9 +416,9 @@ def _connect(address: str) -> Callable[[], None]:
     options: dict[str, Any] = {"address": address}
     if address == "local":
         # Sockets' names have little room, so not below a TMPDIR of any length.
+        _keep_to_this_machine()
         folder = tempfile.mkdtemp(prefix="hpo-ray-", dir="/tmp")  # noqa: S108  # private by mkdtemp
         options |= {"include_dashboard": False, "_temp_dir": folder}
-        _keep_to_this_machine()
     import ray
 
     try:
@@ -443,19 +446,25 @@ def _connect(address: str) -> Callable[[], None]:
 
 
 def _keep_to_this_machine() -> None:
-    """Sets what makes Ray listen on loopback alone and ask for a token of this run's own.
+    """Sets what makes Ray listen on loopback alone and ask for a token of this process's own.
 
-    Ray reads these when it is imported.
+    Raises: ClusterError if Ray has been imported without, which is when it reads these.
     """
-    os.environ.update(
+    wanted = {
         # Named for the systems on which it is the default; it binds servers to 127.0.0.1.
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
-        RAY_AUTH_MODE="token",
-        RAY_AUTH_TOKEN=secrets.token_hex(32),
-        RAY_USAGE_STATS_ENABLED="0",
-        # A trial that needs too much is the kernel's to end, as without a cluster.
-        RAY_memory_monitor_refresh_ms="0",
-    )
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+    }
+    if "ray" in sys.modules and wanted.items() - os.environ.items():
+        raise ClusterError(
+            "Ray was imported before the local cluster could be kept to this machine",
+            way_out="Import it after hpo, or start a cluster yourself and name it auto.",
+        )
+    os.environ.update(wanted)
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # A trial that needs too much is the kernel's to end, as without a cluster.
+    os.environ["RAY_memory_monitor_refresh_ms"] = "0"
 
 
 def _packages() -> Iterable[str]:
