@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.atomic import replace_file
@@ -55,7 +56,7 @@ def unpack(parcel: Parcel, folder: Path) -> None:
     for name, content in parcel.files:
         path = _inside(folder, name)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(path, lambda temporary, content=content: _write(temporary, content))
+        replace_file(path, partial(_write, content))
     for name in parcel.gone:
         path = _inside(folder, name)
         path.unlink(missing_ok=True)
@@ -63,7 +64,7 @@ def unpack(parcel: Parcel, folder: Path) -> None:
             shutil.rmtree(path.parent)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(content: bytes, path: Path) -> None:
     path.write_bytes(content)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import traceback
@@ -24,13 +25,15 @@ from core.errors import UserError
 from core.settings import RunConfig
 from core.task import Evaluation, Outcome, Progress, Scores, Verdict
 from hpo.slots import BreakdownKind, Work, WorkerError, WorkerMistakeError
+from hpo.workers.devices import Place
 from hpo.workers.local import LocalSlot
-from hpo.workers.messages import Job
+from hpo.workers.messages import Hello, Job
+from hpo.workers.nursery import Nursery
 from hpo.workers.parcels import Packer, Parcel, unpack
 
 OWN_FOLDER = "HPO_NODE_FOLDER"
-"""Environment variable of a node: the folder on its own disk in which trials shall run, though it
-may share the driver's. By default a node that shares none uses `hpo-UID` in its temporary folder."""
+"""Environment variable of a node: a folder on its own disk in which trials are to run, even if it
+sees the driver's files. A node that does not uses `hpo-UID` in its temporary folder by default."""
 
 
 class NodeError(UserError):
@@ -94,14 +97,9 @@ class Host:
         name = socket.gethostname()
         device = f"{name} gpu {visible}" if visible else f"{name} cpu"
         self._node = Node(name, device, is_shared=self._own is None)
-        self._slot = LocalSlot(
-            cache if self._own is None else self._own / "cache",
-            name=device,
-            device=device,
-            threads=threads,
-            gpu=visible,
-            module=module,
-        )
+        near = cache if self._own is None else self._own / "cache"
+        nursery = Nursery(Hello(module, tuple(sys.path), threads, near))
+        self._slot = LocalSlot(nursery, Place(device, device, visible))
         self._slot.warm()
         self._moments: SimpleQueue[Moment] = SimpleQueue()
         self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
@@ -178,7 +176,7 @@ class Host:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         unpack(parcel, folder)
-        self._packer = Packer(folder, lambda path: path.suffix != ".lock")
+        self._packer = Packer(folder, lambda path: not path.name.startswith(".worker"))
         self._packer.skip()
         data = self._own / "data" / job.config.data_digest
         if supplies[0] != self._supplied:

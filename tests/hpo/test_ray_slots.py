@@ -19,9 +19,11 @@ from toy_bench import write_study
 from toy_runs import told_of
 
 from core import registry
+from core.errors import SettingsError
 from hpo.arguments import CommandError, read_arguments
-from hpo.workers import ray_slots
-from hpo.workers.ray_slots import ClusterError, threads_that_fit
+from hpo.options import RunOptions
+from hpo.workers.cluster import ClusterError, Share, share_out, threads_that_fit
+from hpo.workers.ray_slots import ray_slots
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"
@@ -93,7 +95,11 @@ def start(
             [
                 *(sys.executable, str(HERE / "toy_command.py")),
                 *(str(tmp_path / "declared"), str(tmp_path / "runs"), "--cluster", address),
-                *(word for item in settings.items() for word in ("--set", "=".join(map(str, item)))),
+                *(
+                    word
+                    for item in settings.items()
+                    for word in ("--set", "=".join(map(str, item)))
+                ),
                 *words,
             ],
             env=environment,
@@ -249,7 +255,9 @@ def test_a_local_cluster_listens_on_loopback_alone_and_leaves_nothing(
     listening = _listening(running)
     assert listening
     assert {address for address in listening if not _is_loopback(address)} == set()
-    assert all("RAY_AUTH_MODE=token" in _environ(pid) for pid in running - {driver.pid})
+    servers = [pid for pid in running if _command(pid).endswith(("raylet", "gcs_server"))]
+    assert len(servers) == 2
+    assert all("RAY_AUTH_MODE=token" in _environ(pid) for pid in servers)
     driver.send_signal(signal.SIGINT)
     said = "".join(driver.stdout or ())
     assert driver.wait() == 130, said
@@ -262,6 +270,13 @@ def _environ(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return []
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[0]
+    except OSError:
+        return ""
 
 
 def _marked(mark: str) -> set[int]:
@@ -303,10 +318,12 @@ def test_without_the_extra_one_line_says_the_way_out(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ClusterError, match=r"not installed.*pip install 'hpo-harness\[ray\]'"):
-        ray_slots.ray_slots(2, tmp_path, address="local")
+        ray_slots(RunOptions(cluster="local"), tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "remote", "ray://", "ray://host", "10.0.0.1:6379", "ray://a b:1"])
+@pytest.mark.parametrize(
+    "text", ["", "remote", "ray://", "ray://host", "10.0.0.1:6379", "ray://a b:1"]
+)
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(CommandError, match=r"--cluster names no cluster.*auto, local, ray://"):
         read_arguments(["run", "--study", "x", "--cluster", text])
@@ -317,23 +334,52 @@ def test_an_address_is_taken_as_it_is() -> None:
         assert read_arguments(["run", "--study", "x", "--cluster", text]).cluster == text
 
 
-INF = float("inf")
-
-
 @pytest.mark.parametrize(
-    ("nodes", "slots", "expected"),
+    ("cores", "slots", "expected"),
     [
-        ([(4, INF), (4, INF)], 2, 4),
-        ([(4, INF), (4, INF)], 3, 2),
-        ([(4, INF), (4, INF)], 8, 1),
-        ([(8, INF), (2, INF)], 2, 4),  # five each would leave one slot without a node
-        ([(3, INF)], 7, 1),
-        ([(0, INF), (5, INF)], 1, 5),
-        ([(16, 2), (16, 0)], 2, 8),  # the second node has no GPU
+        ([4, 4], 2, 4),
+        ([4, 4], 3, 2),
+        ([4, 4], 8, 1),
+        ([8, 2], 2, 4),  # five each would leave one slot without a node
+        ([3], 7, 1),
+        ([0, 5], 1, 5),
         ([], 3, 1),
     ],
 )
 def test_threads_are_as_many_as_leave_room_for_every_slot(
-    nodes: list[tuple[int, float]], slots: int, expected: int
+    cores: list[int], slots: int, expected: int
 ) -> None:
-    assert threads_that_fit(nodes, slots) == expected
+    assert threads_that_fit(cores, [slots] * len(cores), slots) == expected
+
+
+BOX = {"CPU": 16.0, "GPU": 2.0}
+PLAIN = {"CPU": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "expected"),
+    [
+        ([PLAIN], {}, Share(1, 6, 0.0)),
+        ([PLAIN, PLAIN], {"jobs": 4}, Share(4, 3, 0.0)),
+        ([PLAIN, BOX], {}, Share(2, 8, 1.0)),
+        ([BOX, BOX], {"trials_per_gpu": 3}, Share(12, 2, 1 / 3)),
+        ([BOX], {"jobs": 5}, Share(5, 3, 0.0)),
+    ],
+)
+def test_gpus_are_shared_where_there_are_some_unless_jobs_are_asked_for(
+    nodes: list[dict[str, float]], options: dict[str, int], expected: Share
+) -> None:
+    assert share_out(nodes, RunOptions(**options)) == expected
+
+
+def test_gpus_that_no_node_has_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="no node of the cluster has a GPU"):
+        share_out([PLAIN], RunOptions(cluster="auto", trials_per_gpu=2))
+
+
+@needs_ray
+def test_options_for_this_machine_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="--gpus is for the GPUs of this machine"):
+        ray_slots(RunOptions(cluster="auto", gpus="all"), tmp_path)
+    with pytest.raises(SettingsError, match="does not go with --trials-per-gpu"):
+        ray_slots(RunOptions(cluster="auto", jobs=2, trials_per_gpu=2), tmp_path)

@@ -14,7 +14,9 @@ from ray.cluster_utils import Cluster
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as here:
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as here:
         _serve(here)
 
 

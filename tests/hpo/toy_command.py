@@ -41,17 +41,17 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=60.0)
     arguments = parser.parse_args()
     study = load_study(str(arguments.declared / "toy.toml"), overrides=arguments.set)
-    options = RunOptions(trials=arguments.trials, jobs=arguments.slots, runs_dir=arguments.runs)
+    options = RunOptions(
+        trials=arguments.trials,
+        jobs=arguments.slots,
+        cluster=arguments.cluster,
+        runs_dir=arguments.runs,
+    )
     if arguments.die_after is not None:
         _die_after(arguments.die_after)
     children: MakeSlots = partial(local_slots, module="toy_curves")
     if arguments.cluster is not None:
-        children = partial(
-            ray_slots,
-            address=arguments.cluster,
-            module="toy_curves",
-            patience_s=arguments.patience,
-        )
+        children = partial(ray_slots, module="toy_curves", patience_s=arguments.patience)
     make_slots = toy_slots if arguments.in_process else children
     try:
         result = launch(study, options, _show, make_slots=make_slots)
