@@ -77,6 +77,7 @@ def _keep_to_this_machine() -> None:
         RAY_USAGE_STATS_ENABLED="0",
         # A trial that needs too much is the kernel's to end, as without a cluster.
         RAY_memory_monitor_refresh_ms="0",
+        RAY_worker_niceness="0",  # its own makes trials give way to everything else
     )
 
 

@@ -42,6 +42,7 @@ class Cluster:
             **{key: value for key, value in os.environ.items() if "PYTEST" not in key},
             "PYTHONPATH": PATHS,
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_worker_niceness": "0",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(16),
         }
