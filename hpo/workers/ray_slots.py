@@ -16,7 +16,7 @@ from core.settings import RunConfig
 from core.task import OnEvent, Outcome, Progress, Scores, Verdict
 from hpo.options import RunOptions
 from hpo.slots import Slot, Work, WorkerError, WorkerMistakeError
-from hpo.workers.cluster import ClusterError, connect, share_out
+from hpo.workers.cluster import ClusterError, connect, last_line, share_out
 from hpo.workers.devices import refuse_contradictions
 from hpo.workers.messages import Job
 from hpo.workers.parcels import Packer, unpack
@@ -184,6 +184,11 @@ class RaySlot:
                     host.actor.kill.remote()
             except ray.exceptions.RayTaskError:
                 raise
+            except ConnectionError as error:  # the client's word for a head that has gone
+                raise ClusterError(
+                    f"the cluster can no longer be reached: {last_line(error)}",
+                    way_out="Run the same command when it is back: the study goes on from here.",
+                ) from None
             except ray.exceptions.RayError as error:
                 self._lose(host)
                 raise WorkerError(

@@ -259,7 +259,7 @@ def test_a_local_cluster_listens_on_loopback_alone_and_leaves_nothing(
     servers = [pid for pid in running if _command(pid).endswith(("raylet", "gcs_server"))]
     assert len(servers) == 2
     assert all("RAY_AUTH_MODE=token" in _environ(pid) for pid in servers)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGTERM)  # for which Ray has a handler of its own, too
     said = "".join(driver.stdout or ())
     assert driver.wait() == 130, said
     assert _wait_for(lambda: not _marked(mark), 10)
