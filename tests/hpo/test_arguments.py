@@ -19,6 +19,7 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "time_limit": None,
         "jobs": None,
         "gpus": None,
+        "cluster": None,
         "trials_per_gpu": None,
         "seed": None,
         "data": None,
