@@ -322,6 +322,9 @@ class TaskSpec:
     """(groups, protocol) -> about how many weights the model has, to estimate its room on disk."""
     effort: Callable[[Mapping[str, Any], Any], Effort] | None = None
     """(groups, protocol) -> what the parts of a run take, to foretell their seconds."""
+    files: Callable[[Any], tuple[Path, tuple[Path, ...]]] | None = None
+    """Data -> a folder and the files below it that a run reads, were it moved to another machine;
+    none where the data come from elsewhere."""
     compare: Callable[[Path, Path], float | None] | None = None
     """(folder of one run, folder of another) -> p-value of their validation scores' difference,
     were it only by which examples the set happens to hold; None where a folder lacks the texts."""

@@ -137,6 +137,12 @@ def _add_run_options(run: _Parser) -> None:
     )
     _add_study_options(run)
     run.add_argument(
+        "--cluster",
+        type=_cluster,
+        metavar="auto|local|ray://HOST:PORT",
+        help="run the trials on a Ray cluster: the one of this machine, or at an address",
+    )
+    run.add_argument(
         "--warm-start",
         nargs="+",
         action="extend",
@@ -283,6 +289,15 @@ def _gpus(text: str) -> Literal["all"] | tuple[int, ...]:
     if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text):
         return tuple(int(index) for index in text.split(","))
     raise CommandError("--gpus must say which", got=text, allowed="all, or numbers such as 0,1,3")
+
+
+def _cluster(text: str) -> str:
+    """Where a Ray cluster is."""
+    if text in ("auto", "local") or re.fullmatch(r"ray://[A-Za-z0-9._\-\[\]:]+:[0-9]{1,5}", text):
+        return text
+    raise CommandError(
+        "--cluster names no cluster", got=text, allowed="auto, local, ray://HOST:PORT"
+    )
 
 
 def _duration(name: str) -> Callable[[str], float]:

@@ -72,6 +72,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         trials_per_gpu=arguments.trials_per_gpu,
         runs_dir=arguments.runs_dir,
         storage=arguments.storage,
+        cluster=arguments.cluster,
         again=arguments.again,
         begun=arguments.begun,
         warm_start=tuple(arguments.warm_start),

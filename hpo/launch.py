@@ -60,8 +60,8 @@ def launch(
 ) -> Result:
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
 
-    Without `make_slots` trials run on this machine. While the database is away training goes on,
-    for `patience_s` at most.
+    Without `make_slots` trials run where the options say, on this machine or on a cluster. While the
+    database is away training goes on, for `patience_s` at most.
 
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
@@ -81,7 +81,7 @@ def launch(
         stack.enter_context(database.own(study.name))
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling(database))
-        make = make_slots or partial(local_slots, say=lambda text: observe(Note(text)))
+        make = make_slots or _choose_slots(options, observe)
         slots = make(options, folder.cache)
         for slot in slots:
             stack.enter_context(closing(slot))
@@ -111,6 +111,14 @@ def launch(
         already_finished=phases.stop is None,
         failure=phases.failure,
     )
+
+
+def _choose_slots(options: RunOptions, observe: Observe) -> MakeSlots:
+    if options.cluster is None:
+        return partial(local_slots, say=lambda text: observe(Note(text)))
+    from hpo.workers.ray_slots import ray_slots
+
+    return ray_slots
 
 
 def _check(options: RunOptions) -> None:

@@ -21,6 +21,8 @@ class RunOptions:
     """Positions in the list of visible GPUs; all by default."""
     trials_per_gpu: int | None = None
     """Trials at the same time on each GPU; 1 by default."""
+    cluster: str | None = None
+    """Address of the Ray cluster on which trials run: `auto`, `local` or `ray://HOST:PORT`."""
     runs_dir: Path = Path("runs")
     storage: str | None = None
     """URL of the database; `hpo.db` in the runs folder by default."""

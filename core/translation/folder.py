@@ -48,6 +48,18 @@ def read_corpus(
     return pairs, blank
 
 
+def corpus_files(root: Path, files: CorpusFiles, languages: tuple[str, str]) -> list[Path]:
+    """Those files of a corpus that there are."""
+    names = [name for name in (files.train, files.validation, files.test) if name is not None]
+    paths = (
+        root / files.folder / f"{name}.{language}{suffix}"
+        for name in names
+        for language in languages
+        for suffix in ("", ".gz")
+    )
+    return [path for path in paths if path.is_file()]
+
+
 def _check_root(root: Path) -> None:
     if root.is_dir():
         return

@@ -16,6 +16,7 @@ from core.translation.settings import (
     TranslationProtocol,
 )
 
+SOURCES = ("pocket", "hub")
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
 
 
@@ -57,6 +58,17 @@ def _signature(protocol: TranslationProtocol) -> str:
     return corpus_bleu(["a"], ["a"]).signature
 
 
+def _files(data: TranslationData) -> tuple[Path, tuple[Path, ...]]:
+    from core.translation.folder import corpus_files
+
+    if data.source in SOURCES:
+        return Path(), ()
+    root = Path(data.source)
+    languages = (data.source_language, data.target_language)
+    corpora = (data.pretrain, data.finetune)
+    return root, tuple(path for one in corpora for path in corpus_files(root, one, languages))
+
+
 def _prepare(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> Facts:
     from core.translation.corpus import prepare
 
@@ -91,7 +103,8 @@ SPEC = TaskSpec(
     prepare=_prepare,
     build=_build,
     warm=_warm,
-    sources=("pocket", "hub"),
+    sources=SOURCES,
+    files=_files,
     count_weights=_count_weights,
     effort=_effort,
     compare=_compare,

@@ -77,7 +77,7 @@ def local_places(
     ones, looked up by default; `options.gpus` are positions in it. `say` is told of GPUs that are
     left idle. Raises: SettingsError for GPUs that there are not, or options that contradict.
     """
-    _refuse_contradictions(options)
+    refuse_contradictions(options)
     visible = visible_gpus() if gpus is None else tuple(gpus)
     wants_gpus = options.gpus is not None or options.trials_per_gpu is not None
     if wants_gpus and not visible:
@@ -113,7 +113,8 @@ def local_places(
     )
 
 
-def _refuse_contradictions(options: RunOptions) -> None:
+def refuse_contradictions(options: RunOptions) -> None:
+    """Raises: SettingsError for options that exclude each other, whatever devices there are."""
     for name, value in (("--jobs", options.jobs), ("--trials-per-gpu", options.trials_per_gpu)):
         if value is not None and value < 1:
             raise SettingsError("must be at least 1", where=name, got=value)

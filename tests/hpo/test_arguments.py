@@ -20,6 +20,7 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "trial_time_limit": None,
         "jobs": None,
         "gpus": None,
+        "cluster": None,
         "trials_per_gpu": None,
         "seed": None,
         "data": None,

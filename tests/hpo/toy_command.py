@@ -21,7 +21,9 @@ from hpo.declarations import load_study
 from hpo.events import Event, TrialProgressed
 from hpo.launch import launch
 from hpo.options import RunOptions
+from hpo.phases import MakeSlots
 from hpo.workers.local import local_slots
+from hpo.workers.ray_slots import ray_slots
 
 registry._MODULES["toy"] = "toy_curves"
 
@@ -36,17 +38,22 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--die-after", type=int)
     parser.add_argument("--in-process", action="store_true")
+    parser.add_argument("--cluster")
+    parser.add_argument("--patience", type=float, default=60.0)
     arguments = parser.parse_args()
     study = load_study(str(arguments.declared / "toy.toml"), overrides=arguments.set)
     options = RunOptions(
         trials=arguments.trials,
         jobs=arguments.slots,
+        cluster=arguments.cluster,
         runs_dir=arguments.runs,
         storage=arguments.storage,
     )
     if arguments.die_after is not None:
         _die_after(arguments.die_after)
-    children = partial(local_slots, module="toy_curves")
+    children: MakeSlots = partial(local_slots, module="toy_curves")
+    if arguments.cluster is not None:
+        children = partial(ray_slots, module="toy_curves", patience_s=arguments.patience)
     make_slots = toy_slots if arguments.in_process else children
     try:
         result = launch(study, options, _show, make_slots=make_slots)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import DataError
-from core.translation.folder import read_corpus
-from core.translation.settings import CorpusFiles
+from core.translation.folder import corpus_files, read_corpus
+from core.translation.settings import CorpusFiles, TranslationData
+from core.translation.spec import SPEC
 
 DE = "Ein Hund.\nZwei Katzen.\nGrüße\u2028aus Köln.\n"
 EN = "A dog.\nTwo cats.\nGreetings\u0085from\x0bCologne.\n"
@@ -214,3 +215,15 @@ def test_the_data_folder_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
         read_corpus(root / "nowhere", FILES, LANGUAGES)
     with pytest.raises(DataError, match=r"train\.de: the data source is a file, not a folder\."):
         read_corpus(root / "captions" / "train.de", FILES, LANGUAGES)
+
+
+def test_the_files_of_a_corpus_can_be_taken_elsewhere(root: Path) -> None:
+    names = [path.relative_to(root).as_posix() for path in corpus_files(root, FILES, LANGUAGES)]
+    assert names == [
+        f"captions/{name}.{language}" for name in ("train", "val") for language in LANGUAGES
+    ]
+    data = TranslationData(source=str(root), pretrain=FILES, finetune=CorpusFiles(folder="none"))
+    assert SPEC.files is not None
+    found, files = SPEC.files(data)
+    assert (found, len(files)) == (root, 4)
+    assert SPEC.files(TranslationData(source="pocket"))[1] == ()

@@ -1,0 +1,67 @@
+"""Folders packed and unpacked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hpo.workers.parcels import Packer, Parcel, unpack
+
+
+def _write(folder: Path, name: str, content: bytes, at: int) -> None:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, ns=(at, at))
+
+
+def test_what_changed_arrives_and_what_is_gone_goes(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    _write(here, "checkpoint/state-1", b"one", 5)
+    _write(here, "checkpoint/meta.json", b"state-1", 7)
+    _write(here, "outcome.json", b"", 3)
+    packer = Packer(here)
+    first = packer.pack()
+    # In the order in which they were written: a meta.json comes after what it names.
+    assert [name for name, _ in first.files] == [
+        "outcome.json",
+        "checkpoint/state-1",
+        "checkpoint/meta.json",
+    ]
+    unpack(first, there)
+    assert packer.pack() == Parcel(())
+    _write(here, "checkpoint/state-2", b"two", 11)
+    _write(here, "checkpoint/meta.json", b"state-2", 13)
+    (here / "checkpoint" / "state-1").unlink()
+    second = packer.pack()
+    assert len(second.files) == 2
+    unpack(second, there)
+    found = {path.name: path.read_bytes() for path in there.rglob("*") if path.is_file()}
+    assert found == {"state-2": b"two", "meta.json": b"state-2", "outcome.json": b""}
+    for path in (here / "checkpoint").iterdir():
+        path.unlink()
+    unpack(packer.pack(), there)
+    assert [path.name for path in there.iterdir()] == ["outcome.json"]
+
+
+def test_what_is_skipped_or_not_wanted_is_not_packed(tmp_path: Path) -> None:
+    _write(tmp_path, "old", b"1", 2)
+    packer = Packer(tmp_path, lambda path: path.suffix != ".lock")
+    packer.skip()
+    _write(tmp_path, "new", b"2", 3)
+    _write(tmp_path, "x.lock", b"", 5)
+    assert packer.pack() == Parcel((("new", b"2"),))
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="leads out"):
+        unpack(Parcel(((name, b"x"),)), folder)
+    with pytest.raises(ValueError, match="leads out"):
+        unpack(Parcel((), (name,)), folder)
+    assert not (tmp_path / "x").exists()
