@@ -60,8 +60,8 @@ def launch(
 ) -> Result:
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
 
-    Without `make_slots` trials run where the options say, on this machine or on a cluster. While the
-    database is away training goes on, for `patience_s` at most.
+    Without `make_slots` trials run where the options say, on this machine or on a cluster. While
+    the database is away training goes on, for `patience_s` at most.
 
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
