@@ -194,8 +194,11 @@ def _report(arguments: argparse.Namespace, out: Printer) -> int:
 def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints the board as tables or JSON, or writes its page and prints where that is."""
     from hpo.analysis.leaderboard import Apart, rank_studies
+    from hpo.declarations.files import check_name
     from hpo.reading import read_studies
 
+    if arguments.study is not None:
+        check_name(arguments.study, where="--study")
     records, unread = read_studies(arguments.storage, arguments.runs_dir)
     board = rank_studies(
         records, [Apart(one.name, one.problem) for one in unread], first=arguments.study

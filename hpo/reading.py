@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.registry import find_task
 from core.task import Grid, Metric
 from hpo import attributes, trials
+from hpo.declarations.files import check_name, is_name
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger, unlisted
@@ -67,8 +68,10 @@ def read_study(
     The record's Optuna study is a copy in memory, as it stood at one moment. A database that is
     away is waited for, `patience_s` at most.
 
-    Raises: UnknownStudyError if there is none, naming those that there are; StorageError.
+    Raises: UnknownStudyError if there is none, naming those that there are; StorageError;
+        DeclarationError if no study can be called so.
     """
+    check_name(name, where="the study's name")
     runs = runs_dir.expanduser().resolve()
     database = locate(storage_url, runs)
     give_up = time.monotonic() + patience_s
@@ -85,11 +88,11 @@ def _read(database: Database, name: str, runs: Path) -> StudyRecord:
     with _reading(database) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
+            near = difflib.get_close_matches(name, filter(is_name, names), n=1)
             raise UnknownStudyError(
                 f"no study {name!r} has been run here",
                 where=database.shown,
-                allowed=", ".join(sorted(names)) or "none yet",
+                allowed=", ".join(sorted(filter(is_name, names))) or "none yet",
                 way_out=f"Did you mean {near[0]!r}?" if near else None,
             )
         return _record_of(
@@ -149,7 +152,8 @@ def _reading(database: Database) -> Iterator[RDBStorage]:
 
 
 def _is_ours(study: optuna.Study) -> bool:
-    return attributes.IDENTITY in study.user_attrs
+    # A name leads to a folder: one that somebody else wrote into the database must not.
+    return attributes.IDENTITY in study.user_attrs and is_name(study.study_name)
 
 
 def _detach(study: optuna.Study) -> optuna.Study:

@@ -14,9 +14,15 @@ _FOLDERS: dict[Kind, str] = {"study": "studies", "search space": "search_spaces"
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
 
 
-def check_name(name: str, *, where: str, way_out: str) -> None:
-    """Raises: DeclarationError for a name that could mean a path, or clash with the database's."""
-    if not _NAME.fullmatch(name) or name.startswith("hpo.db"):
+def is_name(text: str) -> bool:
+    """Whether a study can be called so: nothing that could mean a path, or clash with the
+    database's files."""
+    return _NAME.fullmatch(text) is not None and not text.startswith("hpo.db")
+
+
+def check_name(name: str, *, where: str, way_out: str | None = None) -> None:
+    """Raises: DeclarationError for what is no name."""
+    if not is_name(name):
         raise DeclarationError(
             "not a name",
             where=where,
