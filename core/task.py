@@ -325,6 +325,9 @@ class TaskSpec:
     files: Callable[[Any], tuple[Path, tuple[Path, ...]]] | None = None
     """Data -> a folder and the files below it that a run reads, were it moved to another machine;
     none where the data come from elsewhere."""
+    least_memory: Callable[[Mapping[str, Any], Any, Any], int] | None = None
+    """(groups, protocol, data) -> bytes that a run holds at once on its device whatever happens: a
+    bound from below, by which a configuration is refused before it is tried."""
     compare: Callable[[Path, Path], float | None] | None = None
     """(folder of one run, folder of another) -> p-value of their validation scores' difference,
     were it only by which examples the set happens to hold; None where a folder lacks the texts."""

@@ -340,6 +340,7 @@ class Driver:
     def _leave(self, attempt: Attempt) -> None:
         """Leaves a trial RUNNING, for a free slot to take up, or for the next run."""
         self._queue.appendleft(attempt.work.number)
+        self._roster.leave(attempt.work.number)
         step, value = self._last_of(attempt)
         self._tell_observer(attempt, "interrupted", value, step, "")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.registry import find_task
 from core.task import Grid, Metric
 from hpo import attributes, trials
+from hpo.spans import ATTEMPTS, Span, read_spans, read_repeats
 from hpo.declarations.files import check_name, is_name
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
@@ -227,6 +228,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         stopped=own.get(attributes.STOPPED) or "",
         quarantined=own.get(attributes.QUARANTINED, {}),
         unlisted=unlisted(study, readings),
+        repeat_spans=read_repeats(folder.finals, is_owned=is_owned),
     )
     if standings is None:
         return record
@@ -258,4 +260,21 @@ def _trial_of(
         cost=own.get("cost", {}),
         device=own.get("device", ""),
         is_from_prior=bool(own.get(FROM_PRIOR)),
+        spans=_spans_of(trial, state, folder, is_owned=is_owned),
     )
+
+
+def _spans_of(
+    trial: FrozenTrial, state: str, folder: StudyFolder, *, is_owned: bool
+) -> tuple[Span, ...]:
+    """A trial's attempts; without a record of them the one that its start and slot tell of."""
+    own, number = trial.user_attrs, trial.number
+    if ATTEMPTS in own or trial.datetime_start is None or "slot" not in own:
+        return read_spans(own.get(ATTEMPTS), number, folder.trial(number), is_owned=is_owned)
+    # Optuna's times are local and do not say so.
+    begun = trial.datetime_start.astimezone(UTC)
+    ended = trial.datetime_complete.astimezone(UTC) if trial.datetime_complete else None
+    if ended is None and state != "running":
+        return ()
+    how = own["outcome"] if own.get("outcome") in ("diverged", "collapsed") else state
+    return (Span(number, own.get("place") or f"slot {own['slot']}", begun, ended, how),)

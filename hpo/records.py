@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.task import Grid, Metric
+from hpo.spans import Span
 from hpo.protocol import ProtocolLock
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class TrialRecord:
     """What it was trained on; empty where that was not recorded."""
     is_from_prior: bool = False
     """Whether earlier studies proposed its point, rather than the sampler."""
+    spans: tuple[Span, ...] = ()
+    """Its attempts, the first one first; of an old study the one from its start to its end."""
 
     @property
     def is_finished(self) -> bool:
@@ -170,6 +173,8 @@ class StudyRecord:
     unlisted: int = 0
     """Openings of the test set that the study remembers and its ledger does not: one under way,
     or of a ledger that was deleted."""
+    repeat_spans: tuple[Span, ...] = ()
+    """The attempts at repeats in the finals."""
 
     @property
     def openings(self) -> int:

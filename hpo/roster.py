@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from core.atomic import remove_leftovers
 from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Facts, Outcome
-from hpo import trials
+from hpo import spans, trials
+from hpo.spans import ATTEMPTS
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
@@ -170,6 +171,7 @@ class Roster:
         attributes = trial.user_attrs
         attempt = int(attributes.get("attempt", 0)) + 1
         changed = {**realised, "attempt": attempt, "slot": slot, "place": place}
+        changed[ATTEMPTS] = spans.begin(attributes.get(ATTEMPTS, []), place, folder)
         trials.set_attributes(self._optuna, number, changed)
         make_private(folder)
         self.write(number)
@@ -198,6 +200,7 @@ class Roster:
 
     def pause(self, number: int, step: int) -> None:
         """Puts a trial away until it is thawed."""
+        trials.set_attributes(self._optuna, number, self._ended(number, "paused"))
         trials.pause(self._optuna, number, step)
         self.write(number)
 
@@ -213,15 +216,26 @@ class Roster:
         """Stores one more breakdown of a trial; returns all it has had, over all runs."""
         before = Breakdowns.stored(self._frozen(entry.number).user_attrs)
         breakdowns = before.after(kind, max(self.reported(entry), default=0))
-        trials.set_attributes(self._optuna, entry.number, breakdowns.attributes)
+        changed = {**breakdowns.attributes, **self._ended(entry.number, "retried")}
+        trials.set_attributes(self._optuna, entry.number, changed)
         return breakdowns
+
+    def leave(self, number: int) -> None:
+        """Records that a trial's attempt has ended, by an interruption unless it broke down."""
+        stored = self._frozen(number).user_attrs.get(ATTEMPTS, [])
+        if stored and stored[-1]["ended"] is None:
+            changed = {ATTEMPTS: spans.end(stored, "interrupted")}
+            trials.set_attributes(self._optuna, number, changed)
+        self.write(number)
 
     def tell(self, entry: Entry, ending: Ending, outcome: Outcome | None) -> None:
         """Records a trial's end, and frees what it no longer needs on disk.
 
         Can be done again after a crash between any two of its steps.
         """
+        how = ending.outcome if ending.outcome in ("diverged", "collapsed") else ending.state
         attributes = {"outcome": ending.outcome, "reason": ending.reason}
+        attributes |= self._ended(entry.number, how)
         if outcome is not None:
             attributes |= {
                 "health": finite(asdict(outcome.health)),
@@ -308,6 +322,10 @@ class Roster:
             conditional=self._study.space.is_conditional,
         )
         return trials.with_methods(self._optuna, sampler, self._pruner)
+
+    def _ended(self, number: int, how: str) -> dict[str, Any]:
+        """The attribute that records how a trial's last attempt has ended."""
+        return {ATTEMPTS: spans.end(self._frozen(number).user_attrs.get(ATTEMPTS, []), how)}
 
     def _frozen(self, number: int) -> FrozenTrial:
         return trials.frozen(self._optuna, number)

@@ -9,6 +9,7 @@ from typing import Any
 from core.settings import RunConfig
 from core.task import Effort, Facts, Grid, Metric, Placement, Task, TaskSpec
 from core.translation.effort import estimate_effort
+from core.translation.memory import least_memory
 from core.translation.settings import (
     FinetuneSettings,
     ModelSettings,
@@ -49,6 +50,12 @@ def _count_weights(groups: Mapping[str, Any], protocol: TranslationProtocol) -> 
 
 def _effort(groups: Mapping[str, Any], protocol: TranslationProtocol) -> Effort:
     return estimate_effort(groups["model"], protocol, _count_weights(groups, protocol))
+
+
+def _least_memory(
+    groups: Mapping[str, Any], protocol: TranslationProtocol, data: TranslationData
+) -> int:
+    return least_memory(groups["model"], protocol, data, _count_weights(groups, protocol))
 
 
 def _signature(protocol: TranslationProtocol) -> str:
@@ -107,6 +114,7 @@ SPEC = TaskSpec(
     files=_files,
     count_weights=_count_weights,
     effort=_effort,
+    least_memory=_least_memory,
     compare=_compare,
     signature=_signature,
     final_line="FINAL_TEST_BLEU",

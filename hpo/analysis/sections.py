@@ -36,6 +36,7 @@ from hpo.analysis.reliability import (
 )
 from hpo.analysis.result import result_section
 from hpo.analysis.tables import rows_of
+from hpo.analysis.timeline import draw_timeline, timeline_sentences, timeline_table
 from hpo.analysis.translations import translations_obstacle, translations_table
 from hpo.analysis.trials import (
     cost_sentences,
@@ -77,6 +78,8 @@ def build_sections(record: StudyRecord) -> list[Section]:
         builders.insert(1, ("finals", "Finals", _finals))
     if record.trials:
         builders.append(("trials", "Trials", _trials))
+    if not timeline_table(record).empty:
+        builders.append(("timeline", "Timeline", _timeline))
     if record.best is not None:
         builders.append(("samples", "Samples", _samples))
     builders.append(("facts", "Facts", _facts))
@@ -266,6 +269,40 @@ def _trials(record: StudyRecord, scores: ScoreFormat) -> Html:
             ),
             tag("h3", "What the trials' time went to"),
             term_list(spent),
+        )
+    )
+
+
+def _timeline(record: StudyRecord, scores: ScoreFormat) -> Html:
+    found = timeline_table(record)
+    rows = [
+        (
+            row["place"],
+            row["trial"],
+            MISSING if row["seed"] is None else row["seed"],
+            row["attempt"],
+            f"{row['begun']:%Y-%m-%d %H:%M:%S}",
+            _timed(row["seconds"]),
+            row["outcome"],
+            "yes" if row["from_cache"] else "",
+        )
+        for row in rows_of(found)
+    ]
+    heads = (
+        "slot", "trial", "fresh seed", "attempt", "begun (UTC)", "time", "ended as",
+        "first stage cached",
+    )  # fmt: skip
+    numbers = table("Every attempt", heads, rows, numeric=(1, 2, 3, 5), sortable=True)
+    said = (
+        "Each bar is one attempt at a trial, by its number; s2 is the finals' fresh seed 2. Times "
+        "between two runs of the study, at a dotted line, are left out."
+    )
+    return join(
+        (
+            paragraphs(timeline_sentences(record, found)),
+            embed("timeline", draw_timeline(found), "What each slot worked on, over time."),
+            tag("p", said, class_="note"),
+            _folded("The attempts", numbers),
         )
     )
 

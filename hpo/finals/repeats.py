@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.settings import RunConfig
 from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdict
+from hpo.spans import RepeatLog
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import CHECKPOINT, Finished, best_first, remove
@@ -85,6 +86,7 @@ class Finals:
         self._lock = stored_lock(optuna_study.user_attrs.get(PROTOCOL))
         self._trials = {one.number: one for one in optuna_study.get_trials(deepcopy=False)}
         self._earlier = read_standings(folder.finals)
+        self._log = RepeatLog(folder.finals)
         self._standings = self._begin(self._earlier)
         self._jobs = self._queue()
         self._closed_from: int | None = None
@@ -268,6 +270,7 @@ class Finals:
             attempt = self._attempts[job] = self._attempts.get(job, 0) + 1
             total = self._study.grid.total_steps
             self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total, slot.name))
+            self._log.begin(job.trial, job.seed, slot.name, place, is_again=attempt > 1)
         work = Work(job.trial, attempt, config, place)
         try:
             with self._shift.attempt(index, job, self._is_over):
@@ -344,6 +347,7 @@ class Finals:
     def _tell(self, job: _Job, state: str, value: float | None, reason: str, begun: float) -> None:
         with self._changed:
             seconds = time.monotonic() - begun
+            self._log.end(job.trial, job.seed, state)
             self._observe(RepeatEnded(job.trial, job.seed, state, value, reason, seconds))
 
     def _save(self) -> None:

@@ -139,7 +139,7 @@ def test_studies_of_one_database_are_listed(make_study: MakeStudy, tmp_path: Pat
     assert not runs.exists()
     _run(make_study("b"), runs, trials=2)
     _run(make_study("a"), runs, trials=3)
-    optuna.create_study(storage=f"sqlite:///{runs}/hpo.db", study_name="not ours")
+    optuna.create_study(storage=f"sqlite:///{runs}/hpo.db", study_name="not-ours")
     first, second = list_studies(None, runs)
     assert (first.name, first.state, first.finished, first.total) == ("a", "finished", 3, 3)
     assert (second.name, second.finished) == ("b", 2)
@@ -147,7 +147,7 @@ def test_studies_of_one_database_are_listed(make_study: MakeStudy, tmp_path: Pat
     assert record.best is not None
     assert (first.best, first.best_trial) == (record.best.value, record.best.number)
     with pytest.raises(UnknownStudyError, match="not made by this program"):
-        read_study(None, "not ours", runs)
+        read_study(None, "not-ours", runs)
 
 
 def test_an_unknown_study_is_told_with_those_that_there_are(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from core.sealed import write_sealed
 from core.task import Cost, Grid, Health, Metric
+from hpo.spans import Span
 from hpo.records import StudyRecord, TestReading, TestScore, TrialRecord
 
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
@@ -274,6 +275,18 @@ class MadeTrial:
             attempts=2 if self.number == 3 else 1,
             health=asdict(health),
             cost=asdict(cost),
+            spans=tuple(self._spans(started)),
+        )
+
+    def _spans(self, started: datetime) -> Iterator[Span]:
+        """Two slots in turn; trial 3 broke down once, and 10 seconds lie before the second try."""
+        place = f"gpu {self.number % 2}"
+        end = started + timedelta(seconds=23)
+        if self.number == 3:
+            yield Span(3, place, started, started + timedelta(seconds=7), "retried")
+            started += timedelta(seconds=17)
+        yield Span(
+            self.number, place, started, end, "diverged" if self.diverges else self.state
         )
 
     def _reason(self) -> str:
