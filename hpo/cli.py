@@ -114,6 +114,7 @@ def _declared(arguments: argparse.Namespace) -> Study:
 
 def _plan(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.experience import gather
+    from hpo.memory import MemoryCheck, slot_memory
     from hpo.options import RunOptions
     from hpo.plan import make_plan, plan_page
     from hpo.slots import is_on_gpu
@@ -143,6 +144,9 @@ def _plan(arguments: argparse.Namespace, out: Printer) -> int:
         finished=experience.finished,
     )
     out.show(*plan_page(plan))
+    warning = MemoryCheck(study, slot_memory([place.device for place in places])).warning()
+    if warning is not None:
+        out.say(f"{study.name}: {warning}. Such trials will be refused.")
     return DONE
 
 
@@ -230,11 +234,18 @@ def _read(arguments: argparse.Namespace) -> StudyRecord:
 def _validate(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints a line a file, the problems on standard error."""
     from hpo.declarations import validate_path
+    from hpo.memory import MemoryCheck, slot_memory
+    from hpo.options import RunOptions
+    from hpo.workers.devices import local_places
 
+    has_bytes = slot_memory([place.device for place in local_places(RunOptions())])
     checked = validate_path(arguments.path)
     for file in checked:
         if file.problem is None:
             out.say(f"{file.kind} {file.name}: {file.summary}")
+            warning = file.study and MemoryCheck(file.study, has_bytes).warning()
+            if warning:
+                out.say(f"  {warning}")
         else:
             _complain(str(file.problem))
     return MISTAKE if any(file.problem for file in checked) else DONE

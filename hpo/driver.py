@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from core.task import Evaluation, Outcome, OutcomeState, Progress, Verdict
 from hpo.attempts import Attempt
 from hpo.clock import Deadline
 from hpo.declarations import Study
 from hpo.declarations.files import label
-from hpo.endings import Ending, ending_of, ending_of_fault
+from hpo.endings import Ending, ending_of, ending_of_fault, ending_of_misfit
 from hpo.events import (
     Note,
     Observe,
@@ -48,6 +50,10 @@ class Stop(enum.Enum):
     FAILED = "failed"
 
 
+Refuse = Callable[[Mapping[str, Any]], str | None]
+"""Realised values -> why they cannot be tried, in one line; `None` where they can."""
+
+
 class Driver:
     """Runs one study on its slots."""
 
@@ -61,8 +67,12 @@ class Driver:
         deadline: Deadline,
         observe: Observe,
         total: int,
+        refuse: Refuse = lambda realised: None,
     ) -> None:
-        """`total` is how many finished trials the study is to have."""
+        """`total` is how many finished trials the study is to have.
+
+        A new trial for whose realised values `refuse` has a reason is pruned without being tried.
+        """
         self._study = study
         self._roster = roster
         self._scheduler = scheduler
@@ -71,6 +81,7 @@ class Driver:
         self._observe = observe
         self._total = total
         self._horizon = Horizon(deadline, forecast, roster)
+        self._refuse = refuse
         self._queue = deque(roster.orphans())
         """RUNNING trials that nobody is at, those that broke down last first."""
         self._running: dict[int, Attempt] = {}
@@ -217,6 +228,11 @@ class Driver:
         """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
         place = self._shift.slots[index].name
         entry = self._roster.take_up(number, index, place)
+        if entry.attempt == 1 and (reason := self._refuse(entry.realised)) is not None:
+            self._roster.tell(entry, ending_of_misfit(reason), None)
+            self._observe(TrialEnded(number, "pruned", None, 0, reason, 0.0, False))
+            self._move()
+            return None
         if not self._horizon.fits(entry):
             self._roster.pause(number, self._roster.step_of(number))
             return None

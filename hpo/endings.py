@@ -57,6 +57,11 @@ def ending_of_fault(fault: WorkerError, reason: str) -> Ending:
     return Ending("failed", None, fault.kind, reason)
 
 
+def ending_of_misfit(reason: str) -> Ending:
+    """The ending of a trial that is not tried, since its configuration cannot fit in memory."""
+    return Ending("pruned", None, "memory", reason, "memory")
+
+
 def ending_of_time_out(
     limit_s: float, step: int, value: float | None, silent_s: float | None
 ) -> Ending:

@@ -8,8 +8,10 @@ fit all the same is an ordinary out-of-memory fault.
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +25,9 @@ from hpo.declarations.files import label
 
 _DRAWS = 200
 """Random points among which those are counted that cannot fit."""
-_QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
-_MEMINFO, _CGROUPS, _OWN_CGROUP = (
-    Path("/proc/meminfo"), Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-)  # fmt: skip
+_QUERY = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
+_MEMINFO, _OWN_CGROUP = Path("/proc/meminfo"), Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class MemoryCheck:
         needs = least(groups, study.protocol, study.data)
         return Misfit(needs, self.has_bytes) if needs > self.has_bytes else None
 
+    def refusal(self, realised: Mapping[str, Any]) -> str | None:
+        """The same in one line."""
+        misfit = self.misfit(realised)
+        return None if misfit is None else str(misfit)
+
     def refuse_start(self) -> None:
         """Raises: SettingsError if the study's start configuration cannot fit."""
         misfit = None if self.study.start is None else self.misfit(self.study.start)
@@ -77,7 +83,10 @@ class MemoryCheck:
             space.walk(lambda _, parameter, base: parameter.draw(rng, base)) for _ in range(_DRAWS)
         ]
         drawn = [misfit for point in draws if (misfit := self.misfit(point))]
-        found = [*drawn, *(misfit for point in end_points(space) if (misfit := self.misfit(point)))]
+        found = [
+            *drawn,
+            *(misfit for point in end_points(space) if (misfit := self.misfit(point))),
+        ]
         if not found:
             return None
         most = max(found, key=lambda misfit: misfit.needs_bytes)
@@ -85,31 +94,25 @@ class MemoryCheck:
         return f"about {share} of the search space cannot fit in memory: the largest {most}"
 
 
-def slot_memory(slots: int, gpus: Sequence[str]) -> int | None:
-    """Bytes of the largest of `slots` equal shares: of the GPUs in turn, or of the machine.
+def slot_memory(devices: Sequence[str]) -> int | None:
+    """Bytes of the largest share that a slot has, by the slots' devices (`Slot.device`).
 
-    `gpus` are named as CUDA_VISIBLE_DEVICES names them. CUDA is not asked, for a process that has
-    asked it cannot hand its devices out. `None` where the system does not tell.
+    Slots on one device share it evenly. CUDA is not asked, for a process that has asked it cannot
+    hand its devices out. `None` where the system does not tell, or other machines take part.
     """
-    if not gpus:
-        machine = _machine_memory()
-        return None if machine is None else machine // slots
-    totals = parse_memory(_ask_nvidia())
-    known = [totals.get(gpu) for gpu in gpus]
-    if None in known:
-        return None  # a MIG device, or one by a name that nvidia-smi does not use
-    shares = -(-slots // len(gpus))
-    return max(total for total in known if total is not None) // shares
+    sharing = min(Counter(devices).values(), default=1)
+    if set(devices) == {"cpu"}:
+        total = _machine_memory()
+    elif all(re.fullmatch(r"gpu [0-9]+", device) for device in devices):
+        total = max(parse_memory(_ask_nvidia()), default=None)
+    else:
+        return None
+    return None if total is None else total // sharing
 
 
-def parse_memory(text: str) -> dict[str, int]:
-    """Index and UUID of each GPU -> its bytes, from `nvidia-smi --query-gpu`."""
-    found = {}
-    for line in text.split("\n"):
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 3 and fields[2].isdecimal():
-            found[fields[0]] = found[fields[1]] = int(fields[2]) << 20
-    return found
+def parse_memory(text: str) -> list[int]:
+    """Bytes of each GPU, from `nvidia-smi --query-gpu=memory.total`."""
+    return [int(line) << 20 for line in text.split() if line.isdecimal()]
 
 
 def _ask_nvidia() -> str:

@@ -32,6 +32,7 @@ from hpo.finals.test_set import (
 from hpo.folders import StudyFolder
 from hpo.forecast import Forecast
 from hpo.ledger import Opening, Run, read_ledger, remember, unlisted
+from hpo.memory import MemoryCheck, slot_memory
 from hpo.opening import settle_facts
 from hpo.options import RunOptions
 from hpo.outlook import Outlook
@@ -97,6 +98,9 @@ class Phases:
         self.optuna_study.set_user_attr(attributes.QUARANTINED, {**before, device: reason})
 
     def _drive(self, scheduler: Scheduler) -> None:
+        memory = MemoryCheck(self.study, slot_memory([slot.device for slot in self.slots]))
+        if not self.optuna_study.get_trials(deepcopy=False):
+            memory.refuse_start()
         for slot in self.slots:
             slot.warm()
         roster, finals = self._roster, self.study.finals
@@ -115,6 +119,7 @@ class Phases:
             deadline=self._outlook.deadline,
             observe=self.observe,
             total=self.total,
+            refuse=memory.refusal,
         )
         self.optuna_study.set_user_attr(attributes.STOPPED, None)
         self.stop = driver.run(self._shift)

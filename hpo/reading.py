@@ -19,7 +19,6 @@ from core.errors import UserError
 from core.registry import find_task
 from core.task import Grid, Metric
 from hpo import attributes, trials
-from hpo.spans import ATTEMPTS, Span, read_spans, read_repeats
 from hpo.declarations.files import check_name, is_name
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
@@ -27,6 +26,7 @@ from hpo.ledger import read_ledger, unlisted
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
 from hpo.roster import FROM_PRIOR
+from hpo.spans import ATTEMPTS, Span, read_repeats, read_spans
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
 from hpo.trial_file import STATE_NAMES
 

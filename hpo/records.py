@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.task import Grid, Metric
-from hpo.spans import Span
 from hpo.protocol import ProtocolLock
+from hpo.spans import Span
 
 if TYPE_CHECKING:
     import optuna

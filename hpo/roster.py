@@ -15,7 +15,6 @@ from core.atomic import remove_leftovers
 from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Facts, Outcome
 from hpo import spans, trials
-from hpo.spans import ATTEMPTS
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
@@ -26,6 +25,7 @@ from hpo.protocol import refuse_other_run, stored_lock
 from hpo.samplers import build_sampler, count_points
 from hpo.sampling import build_config, drawn_values, suggest
 from hpo.slots import BreakdownKind
+from hpo.spans import ATTEMPTS
 from hpo.trial_file import is_written, write_trial
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from hpo.analysis.formats import count, duration, percent
 from hpo.analysis.palette import INK, MUTED, OUTCOMES, SURFACE, bare_figure, plot_text
 from hpo.analysis.tables import rows_of, text_table
-from hpo.spans import Span
 from hpo.records import StudyRecord
+from hpo.spans import Span
 
 _COLUMNS = (
     "place", "trial", "seed", "attempt", "begun", "start_s", "seconds", "outcome", "from_cache"
@@ -74,7 +74,7 @@ def timeline_sentences(record: StudyRecord, table: pd.DataFrame) -> list[str]:
         return []
     rows = rows_of(table)
     end_s = max(row["start_s"] + row["seconds"] for row in rows)
-    busy = {place: 0.0 for place in _places(rows)}
+    busy = dict.fromkeys(_places(rows), 0.0)
     for row in rows:
         busy[row["place"]] += row["seconds"]
     shares = ", ".join(

@@ -20,6 +20,7 @@ from hpo.declarations.files import (
     toml_files,
 )
 from hpo.declarations.space_file import read_space
+from hpo.declarations.study import Study
 from hpo.declarations.study_file import load_study
 
 _TOP_KEYS = {"task", "trials", "search_space", "parameters", "settings"}
@@ -34,6 +35,8 @@ class Checked:
     summary: str
     """What it declares, in a few words; empty where there is a problem."""
     problem: DeclarationError | None
+    study: Study | None = None
+    """What a study's file declares."""
 
     @property
     def name(self) -> str:
@@ -111,4 +114,5 @@ def _check(path: Path) -> Checked:
         return Checked(kind, path, "", error)
     first = len(study.enqueue)
     points = f", {first} to try first" if first else ""
-    return Checked("study", path, f"{study.trials} trials over {study.space.name}{points}", None)
+    summary = f"{study.trials} trials over {study.space.name}{points}"
+    return Checked("study", path, summary, None, study)

@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.settings import RunConfig
 from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdict
-from hpo.spans import RepeatLog
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import CHECKPOINT, Finished, best_first, remove
@@ -33,6 +32,7 @@ from hpo.protocol import refuse_other_run, stored_lock
 from hpo.sampling import build_repeat
 from hpo.shift import LOOK_EVERY_S, Shift
 from hpo.slots import Slot, Work, WorkerError
+from hpo.spans import RepeatLog
 
 COMPARING_S = 1.5
 """About what comparing a pair of runs takes, with a thousand sentences."""

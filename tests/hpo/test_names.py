@@ -14,7 +14,7 @@ from hpo.cli import main
 from hpo.declarations.errors import DeclarationError
 from hpo.declarations.files import is_name
 from hpo.reading import list_studies, read_studies, read_study
-from hpo.storage import locate, open_for_driver
+from hpo.storage import locate
 
 BAD = [
     "../x",
@@ -72,7 +72,7 @@ def test_a_name_that_somebody_wrote_into_the_database_leads_nowhere(
     runs = tmp_path / "runs"
     run_study(make_study(), runs, trials=1)
     known = read_study(None, "toy", runs).optuna_study.user_attrs
-    storage = open_for_driver(locate(None, runs))
+    storage = locate(None, runs).open_for_driver()
     planted = optuna.create_study(study_name="../../x", storage=storage)
     for key, value in known.items():
         planted.set_user_attr(key, value)

@@ -15,12 +15,12 @@ from toy_runs import Watcher, run_study
 
 from core.task import OnEvent, Outcome
 from hpo import spans
-from hpo.spans import ATTEMPTS, RepeatLog, read_spans, read_repeats
 from hpo.driver import Driver
 from hpo.events import Event, TrialEvaluated
 from hpo.folders import StudyFolder
 from hpo.reading import _spans_of
 from hpo.slots import Work, WorkerError
+from hpo.spans import ATTEMPTS, RepeatLog, read_repeats, read_spans
 
 
 class OnceBroken(ToySlot):

@@ -24,8 +24,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from core.sealed import write_sealed
 from core.task import Cost, Grid, Health, Metric
-from hpo.spans import Span
 from hpo.records import StudyRecord, TestReading, TestScore, TrialRecord
+from hpo.spans import Span
 
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
 NMSE = Metric(name="NMSE", unit="dB", direction="minimize", floor=0.0)
@@ -285,9 +285,7 @@ class MadeTrial:
         if self.number == 3:
             yield Span(3, place, started, started + timedelta(seconds=7), "retried")
             started += timedelta(seconds=17)
-        yield Span(
-            self.number, place, started, end, "diverged" if self.diverges else self.state
-        )
+        yield Span(self.number, place, started, end, "diverged" if self.diverges else self.state)
 
     def _reason(self) -> str:
         reasons = {

@@ -33,7 +33,9 @@ NIGHT = 9 * 3600.0
 def study() -> Any:
     """Two slots: a breakdown, a run cut off, nine hours later its rest and a repeat."""
     return record(
-        trial(0, spans=(ran(0, "cpu 10", 0, 40, "retried"), ran(0, "cpu 10", 41, 100, "complete"))),
+        trial(
+            0, spans=(ran(0, "cpu 10", 0, 40, "retried"), ran(0, "cpu 10", 41, 100, "complete"))
+        ),
         trial(
             1,
             spans=(
