@@ -19,6 +19,8 @@ COMMANDS = {
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
     "leaderboard": "rank the studies of one protocol by their scores",
+    "status": "show what a study is doing now",
+    "stop": "stop a running study cleanly, from elsewhere",
     "report": "write a study's report, one HTML file",
     "validate": "check studies and search spaces",
     "repair": "rebuild a study in the database from its trials' folders",
@@ -221,8 +223,19 @@ def _add_plan_arguments(plan: _Parser) -> None:
 
 
 def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
-    for name in ("show", "report", "repair", "clean"):
+    for name in ("show", "stop", "report", "repair", "clean"):
         commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
+    commands["stop"].add_argument(
+        "--now",
+        action="store_true",
+        help="end running trials at once; they go on from their last checkpoints",
+    )
+    status = commands["status"]
+    status.add_argument(
+        "study", nargs="?", metavar="STUDY", help="name of a study (default: all that run now)"
+    )
+    status.add_argument("--follow", action="store_true", help="keep watching until it stops")
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
     commands["show"].add_argument(
         "trial",
         nargs="?",

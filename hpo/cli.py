@@ -278,12 +278,52 @@ def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
     return DONE
 
 
+def _stop(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.analysis.command import command_again
+    from hpo.output import standing
+    from hpo.stopping import stop_study
+
+    how = stop_study(
+        arguments.storage, arguments.study, arguments.runs_dir, now=arguments.now, say=out.say
+    )
+    record = _read(arguments)
+    out.show(standing(record))
+    if how == "not running":
+        out.say(f"{record.name} is not running.")
+        return DONE
+    if how == "killed":
+        out.say("It did not react and was killed; its trials go on from their last checkpoints.")
+    out.say(f"Go on with: {command_again(record)}")
+    return DONE
+
+
+def _status(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.status import follow, read_status, status_json, status_page
+
+    names = [] if arguments.study is None else [arguments.study]
+    found = read_status(arguments.storage, names, arguments.runs_dir)
+    if arguments.follow:
+        names = [one.name for one in found]
+        follow(
+            lambda: read_status(arguments.storage, names, arguments.runs_dir),
+            out,
+            as_json=arguments.json,
+        )
+    elif arguments.json:
+        out.show(status_json(found))
+    else:
+        out.show(*status_page(found))
+    return DONE
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "run": _run,
     "plan": _plan,
     "studies": _studies,
     "show": _show,
     "leaderboard": _leaderboard,
+    "status": _status,
+    "stop": _stop,
     "report": _report,
     "validate": _validate,
     "repair": _repair,

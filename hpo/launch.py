@@ -24,6 +24,7 @@ from hpo.records import StudyRecord, TestReading
 from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
+from hpo.stopping import obeying
 from hpo.storage import locate, telling
 from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
 from hpo.study_file import write_study
@@ -93,6 +94,7 @@ def launch(
                 tell=lambda text: observe(Note(text)),
             )
         )
+        stack.enter_context(obeying(database, study.name))
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)

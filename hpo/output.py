@@ -92,11 +92,10 @@ def study_result(record: StudyRecord) -> list[RenderableType]:
 
 def standing(record: StudyRecord) -> Text:
     """How far a study is: `depth_sweep: 5 of 14 trials finished (4 complete, 1 pruned), 48 s`."""
-    finished = sum(trial.is_finished for trial in record.trials)
     counts = Counter(trial.state for trial in record.trials)
     states = ("complete", "pruned", "failed", "paused", "running", "interrupted")
     each = ", ".join(f"{counts[state]} {state}" for state in states if counts[state])
-    line = f"{visible(record.name)}: {finished} of {record.total} trials finished"
+    line = f"{visible(record.name)}: {record.finished} of {record.total} trials finished"
     line += f" ({each})" if each else ""
     how = ", running now" if record.is_owned else ""
     if record.is_out_of_time:

@@ -166,21 +166,24 @@ def _detach(study: optuna.Study) -> optuna.Study:
     return copy
 
 
-def _summary_of(study: optuna.Study, database: Database, runs: Path) -> StudySummary:
-    record = _record_of(study, database, runs)
-    finished = sum(trial.is_finished for trial in record.trials)
+def state_of(record: StudyRecord) -> str:
+    """The study's state as `StudySummary` has it."""
     is_done = (
-        finished >= record.total
-        or bool(study.user_attrs.get(attributes.EXHAUSTED))
+        record.finished >= record.total
+        or bool(record.optuna_study.user_attrs.get(attributes.EXHAUSTED))
         or record.stopped == "idle"
         or record.is_out_of_time
     )
-    state = "running" if record.is_owned else "finished" if is_done else "interrupted"
+    return "running" if record.is_owned else "finished" if is_done else "interrupted"
+
+
+def _summary_of(study: optuna.Study, database: Database, runs: Path) -> StudySummary:
+    record = _record_of(study, database, runs)
     best = record.best
     return StudySummary(
         name=record.name,
-        state=state,
-        finished=finished,
+        state=state_of(record),
+        finished=record.finished,
         total=record.total,
         best=best.value if best else None,
         best_trial=best.number if best else None,

@@ -182,6 +182,11 @@ class StudyRecord:
         return len(self.readings) + self.unlisted
 
     @property
+    def finished(self) -> int:
+        """How many trials count against the budget."""
+        return sum(trial.is_finished for trial in self.trials)
+
+    @property
     def best(self) -> TrialRecord | None:
         """The complete trial with the best value, the earliest among equals, if any."""
         best: TrialRecord | None = None

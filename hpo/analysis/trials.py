@@ -126,9 +126,8 @@ def tally(record: StudyRecord) -> dict[str, int]:
 def tally_text(record: StudyRecord) -> str:
     """`12 of 20 trials finished: 9 complete, 2 pruned, 1 failed`."""
     counted = tally(record)
-    finished = sum(trial.is_finished for trial in record.trials)
     each = ", ".join(f"{number} {outcome}" for outcome, number in counted.items())
-    begun = f"{finished} of {count(record.total, 'trial')} finished"
+    begun = f"{record.finished} of {count(record.total, 'trial')} finished"
     return f"{begun}: {each}" if each else begun
 
 

@@ -77,6 +77,9 @@ class Database(Protocol):
         Raises: StorageError if there is no database yet.
         """
 
+    def open_for_request(self) -> RDBStorage:
+        """The storage for a command that leaves a word for a study's driver, without owning it."""
+
 
 def close(storage: RDBStorage) -> None:
     """Closes the connections that are not in use; SQLite then folds its log into the file."""

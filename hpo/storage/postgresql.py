@@ -147,13 +147,18 @@ class PostgreSQL:
 
     def open_for_reading(self) -> RDBStorage:
         """See `Database.open_for_reading`. The server refuses whatever would write."""
+        return self._open(_READ_ONLY)
+
+    def open_for_request(self) -> RDBStorage:
+        """See `Database.open_for_request`."""
+        return self._open("")
+
+    def _open(self, settings: str) -> RDBStorage:
         quieten()
         refuse_missing(self)
         with telling(self):
             return self._opened(
-                partial(self.connect, _READ_ONLY),
-                {"pool_pre_ping": True},
-                skip_table_creation=True,
+                partial(self.connect, settings), {"pool_pre_ping": True}, skip_table_creation=True
             )
 
     def connect(self, settings: str = "", name: str = "hpo") -> Connection:

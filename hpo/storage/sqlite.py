@@ -115,13 +115,20 @@ class SQLite:
 
     def open_for_reading(self) -> RDBStorage:
         """See `Database.open_for_reading`."""
+        return self._open("BEGIN")
+
+    def open_for_request(self) -> RDBStorage:
+        """See `Database.open_for_request`."""
+        return self._open("BEGIN IMMEDIATE")
+
+    def _open(self, statement: str) -> RDBStorage:
         quieten()
         refuse_missing(self)
         with telling(self):
             storage = RDBStorage(
                 self.url, engine_kwargs=_engine_settings(), skip_table_creation=True
             )
-        _begin_with(storage.engine, "BEGIN")
+        _begin_with(storage.engine, statement)
         return storage
 
     def put_aside(self, study: str) -> Path:

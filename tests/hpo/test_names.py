@@ -33,6 +33,8 @@ COMMANDS = [
     ["show"],
     ["report"],
     ["clean"],
+    ["stop"],
+    ["status"],
     ["leaderboard", "--study"],
     ["run", "--study", "quickstart", "--name"],
     ["plan", "quickstart", "--name"],

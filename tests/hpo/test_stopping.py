@@ -1,0 +1,196 @@
+"""`hpo stop`: from this machine by signal, from another by a word in the database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from toy_bench import SPACE, MakeStudy
+from toy_runs import run_study
+
+from hpo import lock, stopping
+from hpo.cli import main
+from hpo.lock import Owner
+from hpo.reading import read_study
+from hpo.stopping import StopError, obeying, stop_study
+from hpo.storage import locate
+
+HERE = Path(__file__).parent
+SILENT = SPACE + '"model.kind" = { type = "categorical", choices = ["silent"] }\n'
+
+
+class Driver:
+    """A driver of the toy study in a process of its own, which writes its words into a file."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self._words = tmp_path / "words"
+        with self._words.open("w") as words:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, str(HERE / "toy_command.py")),
+                    *(str(tmp_path / "declared"), str(tmp_path / "runs")),
+                    *("--set", "protocol.step_s=0.5", "--trials", "3"),
+                ],
+                stdout=words,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+            )
+
+    def read_until(self, text: str) -> None:
+        end = time.monotonic() + 60
+        while text not in self._words.read_text():
+            assert time.monotonic() < end, self._words.read_text()
+            assert self.process.poll() is None, self._words.read_text()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def driver(make_study: MakeStudy, tmp_path: Path) -> Iterator[Driver]:
+    make_study(overrides={"protocol.step_s": 0.5})
+    started = Driver(tmp_path)
+    yield started
+    started.process.send_signal(signal.SIGCONT)
+    started.process.kill()
+    started.process.wait()
+
+
+@pytest.fixture
+def silent(make_study: MakeStudy, tmp_path: Path) -> Iterator[Driver]:
+    """Its trial never answers."""
+    make_study(space=SILENT)
+    started = Driver(tmp_path)
+    yield started
+    started.process.kill()
+    started.process.wait()
+
+
+def test_a_running_study_stops_cleanly_and_can_go_on(
+    driver: Driver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    driver.read_until(" at 1")
+    assert main(["stop", "toy", "--runs-dir", str(runs)]) == 0
+    assert driver.process.wait(20) == 130
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0].startswith(f"toy: asked process {driver.process.pid} on ")
+    assert "of 3 trials finished" in lines[1]
+    assert "1 interrupted" in lines[1]
+    assert lines[2].startswith("Go on with: python -m hpo run --study ")
+    (trial,) = read_study(None, "toy", runs).trials
+    assert (trial.folder / "checkpoint").is_dir()
+    assert trial.spans[-1].how == "interrupted"
+    assert main(["stop", "toy", "--runs-dir", str(runs)]) == 0
+    assert capsys.readouterr().out.endswith("toy is not running.\n")
+
+
+def test_now_ends_a_trial_that_does_not_answer(silent: Driver, tmp_path: Path) -> None:
+    silent.read_until("0 at 4")
+    how = stop_study(None, "toy", tmp_path / "runs", now=True, say=lambda _: None)
+    assert how == "stopped"
+    assert silent.process.wait(20) == 130
+
+
+def test_now_kills_a_driver_that_hangs(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "KILL_S", 0.5)
+    driver.read_until(" at 1")
+    driver.process.send_signal(signal.SIGSTOP)
+    how = stop_study(None, "toy", tmp_path / "runs", now=True, say=lambda _: None)
+    assert how == "killed"
+    assert driver.process.wait(20) == -signal.SIGKILL
+
+
+def test_what_waits_long_says_so(
+    silent: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "_TELL_S", 0.5)
+    silent.read_until("0 at 4")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "--now" in line:
+            raise KeyboardInterrupt  # the user has read it
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_study(None, "toy", tmp_path / "runs", now=False, say=say)
+    assert len(said) == 2
+    assert silent.process.poll() is None
+
+
+def test_an_unknown_study_is_a_mistake(
+    make_study: MakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    run_study(make_study(), runs, trials=1)
+    assert main(["stop", "tyo", "--runs-dir", str(runs)]) == 2
+    assert "no study 'tyo' has been run here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("now", "signals"), [(False, 1), (True, 2)])
+def test_a_driver_elsewhere_finds_a_word_meant_for_it(
+    now: bool,
+    signals: int,
+    make_study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = tmp_path / "runs"
+    run_study(make_study(), runs, trials=1)
+    database = locate(None, runs.resolve())
+    monkeypatch.setattr(stopping, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(stopping, "_AGAIN_S", 0.05)
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    # As if this process were on another machine than the one that stops it.
+    monkeypatch.setattr(stopping, "_open_process", lambda owner: None)
+    try:
+        with database.own("toy"), obeying(database, "toy"):
+            stopping._leave_word(database, "toy", Owner("elsewhere", 1, "then"), now=True)
+            time.sleep(0.3)
+            assert not received  # an earlier driver's
+            owner = database.owner_of("toy")
+            assert owner is not None
+            stopping._leave_word(database, "toy", owner, now=now)
+            end = time.monotonic() + 20
+            while len(received) < signals and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.3)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM] * signals
+
+
+def test_only_the_very_process_is_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = Owner.myself()
+    descriptor = stopping._open_process(me)
+    assert descriptor is not None
+    os.close(descriptor)
+    another = Owner(me.host, me.pid, me.since, me.boot, me.started + 1)
+    assert stopping._open_process(another) is None
+    assert stopping._open_process(Owner("elsewhere", me.pid, me.since)) is None
+    monkeypatch.setattr(lock, "_boot", lambda: "another boot")
+    assert stopping._open_process(me) is None
+
+
+def test_an_owner_without_a_name_is_told_of(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    run_study(make_study(), runs, trials=1)
+    monkeypatch.setattr(stopping, "_TELL_S", 0.3)
+    database = locate(None, runs.resolve())
+    with database.own("toy"):
+        for name in (runs / ".locks").glob("*.owner.json"):
+            name.unlink()
+        with pytest.raises(StopError, match="has not given its name"):
+            stop_study(None, "toy", runs, now=False, say=lambda _: None)
