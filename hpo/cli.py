@@ -58,6 +58,7 @@ def _complain(line: str) -> None:
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.declarations.files import label
+    from hpo.interrupts import terminating_as_ctrl_c
     from hpo.launch import launch
     from hpo.options import RunOptions
     from hpo.output import standing, study_result
@@ -77,7 +78,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         begun=arguments.begun,
         warm_start=tuple(arguments.warm_start),
     )
-    with choose_view(study.spec.metric, out) as observe:
+    with terminating_as_ctrl_c(), choose_view(study.spec.metric, out) as observe:
         result = launch(study, options, observe)
     record = result.record
     out.show(standing(record), *study_result(record))

@@ -11,6 +11,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
+def terminating_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt inside, wherever nobody is `listening`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def listening(on_signal: Callable[[], None]) -> Iterator[None]:
     """Calls `on_signal` for each SIGINT or SIGTERM inside; outside they mean what they meant.
 

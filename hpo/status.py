@@ -238,7 +238,7 @@ def follow(
 ) -> None:
     """Shows what `read` finds until nothing of it runs any more, or a KeyboardInterrupt.
 
-    On a terminal one picture is kept up to date; elsewhere, and as JSON, a line is printed whenever
+    On a terminal one picture is kept up to date; elsewhere, and as JSON, a line is printed when
     something has changed.
     """
     is_picture = out.is_terminal and not out.is_dumb_terminal and not as_json

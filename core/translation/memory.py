@@ -1,7 +1,7 @@
 """The memory that a translation run cannot do without: a bound from below, no forecast.
 
-Legend: D d_model, F d_ff. Counted is what stands at the same time at the end of a forward pass: the
-weights with all that the optimizer keeps of each, and the activations that the backward pass reads.
+Counted is what stands at the same time at the end of a forward pass: the weights with all that the
+optimizer keeps of each, and the activations that the backward pass reads.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,6 @@ from hpo.analysis.formats import count, duration, percent
 from hpo.analysis.palette import INK, MUTED, OUTCOMES, SURFACE, bare_figure, plot_text
 from hpo.analysis.tables import rows_of, text_table
 from hpo.records import StudyRecord
-from hpo.spans import Span
 
 _COLUMNS = (
     "place", "trial", "seed", "attempt", "begun", "start_s", "seconds", "outcome", "from_cache"
@@ -46,25 +46,32 @@ def timeline_table(record: StudyRecord) -> pd.DataFrame:
     attempt whose end nobody knows is left out, but one that runs goes on until now.
     """
     cached = {one.number for one in record.trials if one.cost.get("cache_hit")}
-    every = [*(one.spans for one in record.trials), _by_repeat(record.repeat_spans)]
-    rows = []
-    for attempts in every:
-        counted: dict[tuple[int, int | None], int] = {}
-        for one in attempts:
-            key = one.trial, one.seed
-            counted[key] = counted.get(key, 0) + 1
-            ended = one.ended or (datetime.now(UTC) if one.how == "running" else None)
-            if ended is not None:
-                seconds = max((ended - one.begun).total_seconds(), 0.0)
-                is_cached = one.seed is None and one.trial in cached
-                rows.append(
-                    [one.place, *key, counted[key], one.begun, 0.0, seconds, one.how, is_cached]
-                )
-    rows.sort(key=lambda row: row[4])
-    cuts = _cuts([(row[4], row[4] + timedelta(seconds=row[6])) for row in rows])
+    spans = [span for trial in record.trials for span in trial.spans]
+    counted: Counter[tuple[int, int | None]] = Counter()
+    rows: list[dict[str, Any]] = []
+    for span in (*spans, *record.repeat_spans):
+        counted[span.trial, span.seed] += 1
+        ended = span.ended or (datetime.now(UTC) if span.how == "running" else None)
+        if ended is not None:
+            rows.append(
+                {
+                    "place": span.place,
+                    "trial": span.trial,
+                    "seed": span.seed,
+                    "attempt": counted[span.trial, span.seed],
+                    "begun": span.begun,
+                    "seconds": max((ended - span.begun).total_seconds(), 0.0),
+                    "outcome": span.how,
+                    "from_cache": span.seed is None and span.trial in cached,
+                }
+            )
+    rows.sort(key=lambda row: row["begun"])
+    cuts = _cuts(
+        [(row["begun"], row["begun"] + timedelta(seconds=row["seconds"])) for row in rows]
+    )
     for row in rows:
-        before = sum(cut for at, cut in cuts if at <= row[4])
-        row[5] = (row[4] - rows[0][4]).total_seconds() - before
+        cut_s = sum(seconds for at, seconds in cuts if at <= row["begun"])
+        row["start_s"] = (row["begun"] - rows[0]["begun"]).total_seconds() - cut_s
     return text_table(rows, _COLUMNS)
 
 
@@ -149,10 +156,6 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _by_repeat(attempts: Iterable[Span]) -> list[Span]:
-    return sorted(attempts, key=lambda one: (one.trial, one.seed or 0, one.begun))
-
-
 def _cuts(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, float]]:
     """(when a time without work ends, seconds of it to cut out); `spans` by their begin."""
     if not spans:
@@ -170,7 +173,7 @@ def _cuts(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, float]
 def _breaks(rows: list[dict[str, Any]]) -> list[float]:
     """Where on the axis a time was cut out, in seconds."""
     found = []
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         apart_s = (row["begun"] - before["begun"]).total_seconds()
         if apart_s - (row["start_s"] - before["start_s"]) > 1:
             found.append(row["start_s"])
