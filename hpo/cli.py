@@ -294,7 +294,8 @@ def _stop(arguments: argparse.Namespace, out: Printer) -> int:
         return DONE
     if how == "killed":
         out.say("It did not react and was killed; its trials go on from their last checkpoints.")
-    out.say(f"Go on with: {command_again(record)}")
+    where = "" if arguments.storage is None else f" --storage {shlex.quote(arguments.storage)}"
+    out.say(f"Go on with: {command_again(record)}{where}")
     return DONE
 
 

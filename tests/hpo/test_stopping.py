@@ -16,6 +16,7 @@ from toy_runs import run_study
 
 from hpo import lock, stopping
 from hpo.cli import main
+from hpo.interrupts import terminating_as_ctrl_c
 from hpo.lock import Owner
 from hpo.reading import read_study
 from hpo.stopping import StopError, obeying, stop_study
@@ -194,3 +195,11 @@ def test_an_owner_without_a_name_is_told_of(
             name.unlink()
         with pytest.raises(StopError, match="has not given its name"):
             stop_study(None, "toy", runs, now=False, say=lambda _: None)
+
+
+def test_where_nobody_listens_sigterm_is_a_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), terminating_as_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    assert signal.getsignal(signal.SIGTERM) is before
