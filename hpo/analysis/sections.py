@@ -78,7 +78,7 @@ def build_sections(record: StudyRecord) -> list[Section]:
         builders.insert(1, ("finals", "Finals", _finals))
     if record.trials:
         builders.append(("trials", "Trials", _trials))
-    if not timeline_table(record).empty:
+    if record.finished and not timeline_table(record).empty:
         builders.append(("timeline", "Timeline", _timeline))
     if record.best is not None:
         builders.append(("samples", "Samples", _samples))

@@ -63,12 +63,12 @@ def test_the_report_holds_every_section_in_order(tmp_path):
     page = page_of(record)
     anchors = [a["id"] for name, a in page.elements if name == "section"]
     assert anchors == [
-        "result", "history", "curves", "pruning", "importance", "gradients", "trials", "samples",
+        "result", "history", "curves", "pruning", "importance", "gradients", "trials", "timeline", "samples",
         "facts",
     ]  # fmt: skip
     links = [a["href"] for name, a in page.elements if name == "a" and "class" not in a]
     assert links == [f"#{anchor}" for anchor in anchors]
-    assert len(page.figures()) == 5
+    assert len(page.figures()) == 6
     said = page.text()
     assert "than the start configuration's" in said
     assert "loss became NaN at step 83" in said
