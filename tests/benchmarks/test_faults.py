@@ -31,6 +31,7 @@ def test_nothing_is_lost(family: str, tmp_path: Path) -> None:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    print(done.stdout)
     assert table.exists(), done.stdout + done.stderr
     with table.open() as file:
         rows = list(csv.DictReader(file))
