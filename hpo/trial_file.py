@@ -80,19 +80,21 @@ def _described(trial: FrozenTrial, names: Sequence[str]) -> Mapping[str, Any]:
         "value": trial.value,
         "parameters": {key: attributes[key] for key in names if key in attributes},
         **{key: attributes.get(key) for key in _OWN},
-        "drawn": trial.params,
+        "drawn": dict(sorted(trial.params.items())),
         "distributions": {
             name: json.loads(distribution_to_json(one))
-            for name, one in trial.distributions.items()
+            for name, one in sorted(trial.distributions.items())
         },
         "constraints": trial.constraints,
         "started": trial.datetime_start.isoformat() if trial.datetime_start else None,
         "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
         "curve": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
         "attributes": {
-            key: value for key, value in attributes.items() if key not in names and key not in _OWN
+            key: value
+            for key, value in sorted(attributes.items())
+            if key not in names and key not in _OWN
         },
-        "system_attributes": trial.system_attrs,
+        "system_attributes": dict(sorted(trial.system_attrs.items())),
     }
 
 
