@@ -66,7 +66,7 @@ faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says
 	$(RUN) -m benchmarks.faults
 
 faults-short: $(INSTALLED)  ## inject every fault a few times, under 3 minutes
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal -rP tests/benchmarks/test_faults.py
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -rP tests/benchmarks/test_fault_bench.py
 
 clean:  ## remove caches and built files; runs/ and .venv/ stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -116,7 +116,7 @@ class StageCache:
             yield Claim(folder, result)
             return
         make_folder(self._root)
-        lock = FileLock(self._root / f"{key}.lock")
+        lock = FileLock(self._root / f"{key}.lock", mode=0o600)
         while not _acquire(lock):
             if not on_wait():
                 yield None

@@ -29,6 +29,7 @@ from hpo.storage import locate, telling
 from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
 from hpo.study_file import write_study
 from hpo.warm_start import read_prior
+from hpo.workers.devices import refuse_contradictions
 from hpo.workers.local import local_slots
 
 _READ_BACK_S = 120.0
@@ -124,6 +125,7 @@ def _choose_slots(options: RunOptions, observe: Observe) -> MakeSlots:
 
 
 def _check(options: RunOptions) -> None:
+    refuse_contradictions(options)
     if options.trials is not None and options.trials < 1:
         raise SettingsError("trials must be at least 1", got=options.trials)
     if options.time_limit_s is not None and not options.time_limit_s > 0:

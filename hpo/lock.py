@@ -104,7 +104,7 @@ def own(path: Path, study: str) -> Iterator[None]:
     Raises: StudyOwnedError, naming the owner, if another process or thread holds it.
     """
     make_private(path.parent)
-    lock = FileLock(path, thread_local=False)
+    lock = FileLock(path, thread_local=False, mode=0o600)
     try:
         lock.acquire(timeout=PATIENCE_S, poll_interval=0.02)
     except Timeout:

@@ -88,7 +88,7 @@ def load_tokenizer(protocol: TranslationProtocol, corpora: Corpora, cache: Path)
     text = read_kept(path)
     if text is None:
         make_folder(path.parent)
-        with FileLock(path.parent / "lock"):
+        with FileLock(path.parent / "lock", mode=0o600):
             text = read_kept(path)
             if text is None:
                 text = train_tokenizer(train, protocol.vocab_size)

@@ -102,7 +102,7 @@ class SQLite:
         make_private(tables_lock.parent)
         # `RDBStorage` creates tables in its constructor, unguarded: two drivers of two studies
         # that start together in one database would trip over each other.
-        with FileLock(tables_lock, timeout=PATIENCE_S), telling(self):
+        with FileLock(tables_lock, timeout=PATIENCE_S, mode=0o600), telling(self):
             self._switch_to_wal()
             self._check()
             storage = RDBStorage(

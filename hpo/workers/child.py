@@ -45,6 +45,7 @@ def main() -> None:
     """Serves the pipe whose descriptor is the first argument, for the parent of the second."""
     parent = int(sys.argv[2])
     _end_with_parent(parent)
+    os.umask(0o077)  # what a trial writes is its user's alone
     # The driver decides what an interrupt means; a terminal sends it to all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

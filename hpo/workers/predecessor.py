@@ -45,7 +45,7 @@ def occupying(folder: Path, driver: ProcessId | None) -> Iterator[None]:
     A worker of a dead driver is ended, even if it is stopped: what it would still write counts
     for nothing. Raises: filelock.Timeout if another holds the folder for two minutes.
     """
-    lock = FileLock(folder / ".worker.lock")
+    lock = FileLock(folder / ".worker.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -133,6 +133,12 @@ def test_report_and_clean_work_on_a_finished_study(tiny_study: Study, command: C
     assert "2 of 2 trials finished" in command("show", "depth_sweep", cwd=folder)[1]
 
 
+def test_what_it_writes_is_for_its_user_alone(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    for path in [folder / "runs", *(folder / "runs").rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
 def test_the_dashboard_serves_the_studies_on_loopback_only(tiny_study: Study) -> None:
     folder, _ = tiny_study
     with socket.create_server(("127.0.0.1", 0)) as taken:

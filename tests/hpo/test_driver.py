@@ -445,7 +445,10 @@ def test_no_limit_is_kept_by_the_wall_clock() -> None:
         for path in HPO.rglob("*.py")
         if re.search(r"\btime\.time\(|datetime\.(now|today|utcnow)\(", path.read_text())
     }
-    assert asking <= {"lock.py", "ledger.py", "opening.py", "analysis/page.py"}
+    telling = {"lock.py", "ledger.py", "opening.py", "spans.py", "status.py"}
+    drawing = {"analysis/page.py", "analysis/timeline.py"}
+    naming = {"storage/sqlite.py"}
+    assert asking <= telling | drawing | naming
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -172,7 +172,7 @@ def test_a_study_that_somebody_else_made_is_left_alone(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+        ({"jobs": 0}, "--jobs: must be at least 1, got 0"),
         ({"trials": 0}, "trials must be at least 1, got 0"),
         ({"time_limit_s": 0.0}, "the time limit must be positive"),
         ({"time_limit_s": float("nan")}, "the time limit must be positive"),

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from core.errors import UserError
+from core.errors import DiskFullError, UserError
 from hpo import trials
 from hpo.storage import Database, StorageError, close, locate, telling
 from hpo.storage import steadfast as module
@@ -325,7 +325,7 @@ def test_a_full_disk_is_told_at_once(database: Database) -> None:
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", fill)
     try:
         with (
-            pytest.raises(StorageError, match="database or disk is full"),
+            pytest.raises(DiskFullError, match="disk full: the database"),
             telling(database),
             keep_in_memory(database, "x") as storage,
         ):
