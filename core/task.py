@@ -54,6 +54,7 @@ class Progress:
     step: int
     """Optimizer updates done on the whole curve, stage A then stage B."""
     total_steps: int
+    """0 while the run waits for a place to run on."""
     loss: float | None
     """Training loss of the last fetched step; `None` before the first."""
     steps_per_s: float

@@ -25,10 +25,14 @@ class Attempt:
     """Seconds for the trial, over all its attempts."""
     is_to_pause: bool = False
     """The scheduler answered PAUSE, rather than somebody's Ctrl-C."""
-    begun: float = field(default_factory=time.monotonic)
+    begun: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._last_sign = self._saved = self.begun
+        self.begin()
+
+    def begin(self) -> None:
+        """Counts from now: what it has waited for so far is not the trial's time."""
+        self.begun = self._last_sign = self._saved = time.monotonic()
 
     @property
     def seconds(self) -> float:

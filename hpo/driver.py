@@ -140,6 +140,7 @@ class Driver:
                 with self._changed:
                     self._leave(self._running.pop(work.number))
                 return
+            attempt.begin()
             with self._shift.attempt(index, work.number, is_overdue):
                 outcome = slot.run(work, partial(self._answer, attempt))
         except WorkerError as fault:
@@ -165,7 +166,7 @@ class Driver:
                     answered = self._moves
                     number = self._choose()
                 if number is None:
-                    if not self._running and not (self._queue and self._is_room):
+                    if not self._running and not self._has_queue:
                         break
                     self._changed.wait(LOOK_EVERY_S)
                 elif (attempt := self._start(number, index)) is not None:
@@ -179,6 +180,14 @@ class Driver:
         """Whether the budget has room for one more running trial."""
         return self._roster.finished + len(self._running) < self._total
 
+    @property
+    def _has_queue(self) -> bool:
+        """Whether a trial in the queue can still be taken up in this run, by whichever slot.
+
+        Those without time keep their place in the budget, and are the next run's first.
+        """
+        return self._is_room and any(map(self._horizon.can_end, self._queue))
+
     def _move(self) -> None:
         """Tells waiting slots that there may be something else to do."""
         self._moves += 1
@@ -186,15 +195,13 @@ class Driver:
 
     def _take_up_again(self, index: int) -> int | None:
         """The first trial in the queue that is for this slot."""
-        while self._is_room:
-            fitting = (one for one in self._queue if self._shift.may_take(index, one))
-            number = next(fitting, None)
-            if number is None:
-                return None
+        if not self._is_room:
+            return None
+        fitting = (one for one in self._queue if self._shift.may_take(index, one))
+        number = next(filter(self._horizon.can_end, fitting), None)
+        if number is not None:
             self._queue.remove(number)
-            if self._horizon.can_end(number):
-                return number
-        return None
+        return number
 
     def _choose(self) -> int | None:
         """The number of a trial that the scheduler wants to be worked on, RUNNING now."""
@@ -228,7 +235,8 @@ class Driver:
         """A RUNNING trial's next attempt; `None`, and the trial put away, if it cannot end."""
         place = self._shift.slots[index].name
         entry = self._roster.take_up(number, index, place)
-        if entry.attempt == 1 and (reason := self._refuse(entry.realised)) is not None:
+        is_untried = not self._roster.reported(entry)
+        if is_untried and (reason := self._refuse(entry.realised)) is not None:
             self._roster.tell(entry, ending_of_misfit(reason), None)
             self._observe(TrialEnded(number, "pruned", None, 0, reason, 0.0, False))
             self._move()
@@ -255,7 +263,9 @@ class Driver:
                 return Verdict.PAUSE  # an attempt that is no longer the trial's current one
             if self._roster.failure is not None:
                 return Verdict.PAUSE  # what it has done is in its folder
-            if attempt.is_to_be_saved():
+            if isinstance(event, Progress) and not event.total_steps:
+                attempt.begin()
+            elif attempt.is_to_be_saved():
                 self._roster.spend(number, attempt.spent_s)
             verdict = Verdict.CONTINUE
             self._forecast.watch(attempt.entry, event)
@@ -376,7 +386,12 @@ class Driver:
 
     def _is_overdue(self, attempt: Attempt) -> bool:
         """Whether an attempt should have left."""
-        return self._deadline.is_search_over or attempt.is_over or self._roster.failure is not None
+        return (
+            self._deadline.is_search_over
+            or attempt.is_over
+            or self._failure is not None
+            or self._roster.failure is not None
+        )
 
     @property
     def _is_stopping(self) -> bool:

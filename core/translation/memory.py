@@ -1,15 +1,16 @@
 """The memory that a translation run cannot do without: a bound from below, no forecast.
 
-Counted is what stands at the same time at the end of a forward pass: the weights with all that the
-optimizer keeps of each, and the activations that the backward pass reads.
+Counted is what stands at the same time: the weights with what the optimizer keeps of each, and
+beside them either the activations at the end of a forward pass or the gradients at the end of a
+backward pass.
 """
 
 from __future__ import annotations
 
 from core.translation.settings import ModelSettings, TranslationData, TranslationProtocol
 
-_WEIGHT_BYTES = 16
-"""Weight, gradient and AdamW's two moments, each in fp32."""
+_WEIGHT_BYTES, _GRADIENT_BYTES = 12, 4
+"""Weight and AdamW's two moments, each in fp32; and the gradient."""
 _KNOWN_TOKENS, _LEAST_TOKENS = 8, 2
 """Of a sentence in the larger batches of a corpus that we know, half its average; of any sentence:
 a token and `<eos>`."""
@@ -34,4 +35,4 @@ def least_memory(
     # Reduced precision halves most of them; `auto` may choose it.
     width = 4 if protocol.precision == "fp32" else 2
     activations = pairs * length * model.num_layers * (encoder + decoder) * width
-    return _WEIGHT_BYTES * num_weights + activations
+    return _WEIGHT_BYTES * num_weights + max(activations, _GRADIENT_BYTES * num_weights)

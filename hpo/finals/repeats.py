@@ -16,7 +16,7 @@ from core.task import Evaluation, Facts, Outcome, OutcomeState, Progress, Verdic
 from hpo.attributes import PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import CHECKPOINT, Finished, best_first, remove
-from hpo.endings import Ending, ending_of, ending_of_fault
+from hpo.endings import Ending, ending_of, ending_of_fault, ending_of_time_out
 from hpo.events import Note, Observe, RepeatEnded, RepeatProgressed, RepeatStarted
 from hpo.faults import Breakdowns
 from hpo.finals.standings import (
@@ -94,6 +94,8 @@ class Finals:
         self._postponed = 0
         """Repeats for which there was no time, refused or paused."""
         self._running = 0
+        self._begun: dict[_Job, float] = {}
+        """When each repeat's last attempt began, monotonic."""
         self._attempts: dict[_Job, int] = {}
         self._steps: dict[_Job, int] = {}
         """Where each repeat has been evaluated last."""
@@ -265,31 +267,47 @@ class Finals:
         place = make_private(self._folder.repeat(job.trial, job.seed))
         config = self.config(job.trial, job.seed, self._facts)
         refuse_other_run(self._study.name, self._lock, str(job), config, place)
-        begun = time.monotonic()
         with self._changed:
+            self._begun[job] = time.monotonic()
             attempt = self._attempts[job] = self._attempts.get(job, 0) + 1
             total = self._study.grid.total_steps
             self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total, slot.name))
             self._log.begin(job.trial, job.seed, slot.name, place, is_again=attempt > 1)
         work = Work(job.trial, attempt, config, place)
         try:
-            with self._shift.attempt(index, job, self._is_over):
+            with self._shift.attempt(index, job, partial(self._is_overdue, job)):
                 outcome = slot.run(work, partial(self._answer, job))
         except WorkerError as fault:
-            self._recover(job, fault, begun)
+            self._recover(job, fault)
             return
         with self._changed:
             self._learn_repeat(config, outcome)
-        if outcome.state is OutcomeState.PAUSED:
-            self._leave(job, outcome.value, begun)
+        if outcome.state is not OutcomeState.PAUSED:
+            self._end(job, ending_of(outcome, self._metric), outcome)
+        elif (late := self._time_out(job)) is not None:
+            self._end(job, late, None)
         else:
-            self._end(job, ending_of(outcome, self._metric), outcome, begun)
+            self._leave(job, outcome.value)
 
-    def _recover(self, job: _Job, fault: WorkerError, begun: float) -> None:
+    def _is_overdue(self, job: _Job) -> bool:
+        """Whether a repeat should have left."""
+        return self._is_over() or self._time_out(job) is not None
+
+    def _time_out(self, job: _Job) -> Ending | None:
+        """The ending of a repeat that has had as long as a trial may; `None` while it has not."""
+        limit_s = self._study.trial_time_limit_s
+        if limit_s is None or time.monotonic() - self._begun[job] < limit_s:
+            return None
+        return ending_of_time_out(limit_s, self._steps.get(job, 0), None, None)
+
+    def _recover(self, job: _Job, fault: WorkerError) -> None:
         """After a breakdown: back to the queue, or the repeat's end."""
         with self._changed:
+            if (late := self._time_out(job)) is not None:
+                self._end(job, late, None)
+                return
             if self._is_stopping:
-                self._leave(job, None, begun)
+                self._leave(job, None)
                 return
             before = self._breakdowns.get(job, Breakdowns())
             now = self._breakdowns[job] = before.after(fault.kind, self._steps.get(job, 0))
@@ -298,19 +316,22 @@ class Finals:
                 self._observe(Note(f"finals: {job}: {fault.reason}; trying it again"))
                 self._jobs.insert(0, job)
             else:
-                self._end(job, ending_of_fault(fault, given_up), None, begun)
+                self._end(job, ending_of_fault(fault, given_up), None)
 
     def _answer(self, job: _Job, event: Progress | Evaluation) -> Verdict:
         with self._changed:
             if isinstance(event, Progress):
+                if not event.total_steps:
+                    self._begun[job] = time.monotonic()  # it waits for a place
                 self._observe(RepeatProgressed(job.trial, job.seed, event))
                 if event.warning:
                     self._observe(Note(f"{job}: {event.warning}"))
             else:
                 self._steps[job] = max(event.step, self._steps.get(job, 0))
-            return Verdict.PAUSE if self._is_stopping else Verdict.CONTINUE
+            is_to_leave = self._is_stopping or self._time_out(job) is not None
+            return Verdict.PAUSE if is_to_leave else Verdict.CONTINUE
 
-    def _end(self, job: _Job, ending: Ending, outcome: Outcome | None, begun: float) -> None:
+    def _end(self, job: _Job, ending: Ending, outcome: Outcome | None) -> None:
         if outcome is None:
             repeat = Repeat(job.trial, job.seed, "failed", None, None, ending.reason)
         elif ending.state == "complete":
@@ -328,7 +349,7 @@ class Finals:
             place = self._folder.repeat(job.trial, job.seed)
             if outcome is None:
                 remove(place / CHECKPOINT)
-        self._tell(job, repeat.state, repeat.counted(self._metric), repeat.reason, begun)
+        self._tell(job, repeat.state, repeat.counted(self._metric), repeat.reason)
 
     def _before(self, outcome: Outcome) -> float | None:
         """The score as the last stage began; `None` with one stage or without it."""
@@ -338,15 +359,15 @@ class Finals:
         end = grid.stage_end(grid.stages[-2][0])
         return next((one.value for one in outcome.curve if one.step == end), None)
 
-    def _leave(self, job: _Job, value: float | None, begun: float) -> None:
+    def _leave(self, job: _Job, value: float | None) -> None:
         """Leaves a repeat to the next run, with its checkpoint."""
         with self._changed:
             self._postponed += 1
-        self._tell(job, "interrupted", value, "", begun)
+        self._tell(job, "interrupted", value, "")
 
-    def _tell(self, job: _Job, state: str, value: float | None, reason: str, begun: float) -> None:
+    def _tell(self, job: _Job, state: str, value: float | None, reason: str) -> None:
         with self._changed:
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - self._begun[job]
             self._log.end(job.trial, job.seed, state)
             self._observe(RepeatEnded(job.trial, job.seed, state, value, reason, seconds))
 

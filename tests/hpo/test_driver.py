@@ -15,7 +15,7 @@ import toy_curves
 from optuna.trial import TrialState
 from toy_bench import GRID, HALVING, KINDS, MakeBench, ToySlot, enqueue
 
-from core.task import Evaluation, OnEvent, Outcome, Verdict
+from core.task import Evaluation, OnEvent, Outcome, Progress, Verdict
 from hpo import trials
 from hpo.clock import StudyClock
 from hpo.driver import Driver, Stop
@@ -273,6 +273,38 @@ def test_a_trial_without_time_waits_for_more(bench: MakeBench) -> None:
     assert one.of(TrialStarted)[-1].attempt == 1, "it was not begun again"
     assert one.run(2) is Stop.FINISHED
     assert one.states() == "CC"
+
+
+def test_a_trial_without_time_keeps_its_place_in_the_budget(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench({"protocol.step_s": 0.01})
+
+    def leave(driver: Driver, event: Event) -> None:
+        if isinstance(event, TrialEvaluated) and event.number == 1:
+            driver.interrupt()
+
+    assert one.run(3, on_event=leave) is Stop.INTERRUPTED
+    with monkeypatch.context() as patched:
+        patched.setattr(Horizon, "can_end", lambda self, number: number != 1)
+        one.run(3, limit_s=30.0)
+    assert one.states() == "CRC", "two others are all there is room for"
+    assert one.run(3) is Stop.FINISHED
+    assert one.states() == "CCC"
+
+
+def test_waiting_for_a_place_is_not_a_trials_time(bench: MakeBench) -> None:
+    one = bench({"trial_time_limit": "1s"})
+
+    class WaitingSlot(ToySlot):
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            for _ in range(12):
+                time.sleep(0.1)
+                assert on_event(Progress("", 0, 0, None, 0.0)) is Verdict.CONTINUE
+            return super().run(work, on_event)
+
+    assert one.run(1, slots=[WaitingSlot(one.folder.cache)]) is Stop.FINISHED
+    assert one.states() == "C"
 
 
 def test_declared_points_without_time_do_not_end_the_search(

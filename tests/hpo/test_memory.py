@@ -136,10 +136,12 @@ def test_translations_bound_holds_for_a_model_that_is_counted_by_hand() -> None:
     protocol = spec.protocol(vocab_size=101, batch_size=7, precision="fp32")
     weights = 101 * 8 + 3 * (12 * 64 + 4 * 8 * 16)
     activations = 7 * 8 * 3 * (22 * 8 + 2 * 16) * 4
-    assert spec.least_memory(groups, protocol, spec.data()) == 16 * weights + activations
+    assert spec.least_memory(groups, protocol, spec.data()) == 12 * weights + max(
+        activations, 4 * weights
+    )
     # Of a folder's corpus neither the sentences' length nor the number of pairs is known.
     elsewhere = spec.least_memory(groups, protocol, spec.data(source="./corpora"))
-    assert elsewhere == 16 * weights + activations // (7 * 4)
+    assert elsewhere == 16 * weights
 
 
 @pytest.mark.parametrize("name", ["quickstart", "depth_sweep", "league", "finetune_sweep"])

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from toy_bench import KINDS, MakeStudy, ToySlot, enqueue
 from toy_runs import Watcher, run_study
 
 from core.settings import RunConfig
-from core.task import Evaluation, Facts, OnEvent, Outcome, Scores
+from core.task import Evaluation, Facts, OnEvent, Outcome, Scores, Verdict
 from hpo import clock
 from hpo.analysis.answer import reading_sentences
 from hpo.cleaning import clean
@@ -288,6 +289,31 @@ def test_a_repeat_that_breaks_down_on_one_device_goes_on_on_another(
     assert [event.outcome for event in watch.of(RepeatEnded)] == ["complete"] * 4
     places = [event.place for event in watch.of(RepeatStarted)]
     assert sorted(places) == ["gpu 0"] * 3 + ["gpu 1"] * 4
+
+
+def test_a_repeat_has_as_long_as_a_trial_may_have(make_study: MakeStudy, tmp_path: Path) -> None:
+    def dawdle(work: Work) -> None:
+        if seed_of(work) == 1:
+            time.sleep(0.6)
+
+    class Slow(ToySlot):
+        def run(self, work: Work, on_event: OnEvent) -> Outcome:
+            def ask(event: Any) -> Verdict:
+                dawdle(work)
+                return on_event(event)
+
+            return super().run(work, ask)
+
+    watch = Watcher()
+    overrides = {**FINALS, "finals.top": 1, "trial_time_limit": "1s"}
+    study = make_study(overrides=overrides)
+    result = run_study(
+        study, tmp_path / "runs", watch, trials=3, make_slots=lambda _, cache: [Slow(cache)]
+    )
+    ended = {(event.seed, event.outcome): event.reason for event in watch.of(RepeatEnded)}
+    assert set(ended) == {(1, "failed"), (2, "complete")}
+    assert "over the trial time limit of 1.0 s at step" in ended[1, "failed"]
+    assert result.reading is not None
 
 
 def test_ctrl_c_pauses_the_finals_and_the_same_command_goes_on(
