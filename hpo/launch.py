@@ -16,6 +16,7 @@ from hpo.driver import Stop
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
 from hpo.lock import own
+from hpo.memory import MemoryCheck, slot_memory
 from hpo.opening import open_study
 from hpo.options import RunOptions
 from hpo.phases import MakeSlots, Phases
@@ -96,6 +97,8 @@ def launch(
             )
         )
         stack.enter_context(obeying(database, study.name))
+        if not storage.get_all_studies():  # before there is a study that could never run
+            MemoryCheck(study, slot_memory([slot.device for slot in slots])).refuse_start()
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)

@@ -29,7 +29,8 @@ class StudyOwnedError(UserError):
         """`owner` is `None` where it has not yet given its name."""
         super().__init__(
             f"study {study!r} is being run by {owner or 'another process'}",
-            way_out="Wait for it, stop it with Ctrl-C, or run the declaration with --name NEW.",
+            way_out=f"Wait for it, stop it with `hpo stop {study}`, or run the declaration "
+            "with --name NEW.",
         )
 
 

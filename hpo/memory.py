@@ -39,7 +39,7 @@ class Misfit:
 
     def __str__(self) -> str:
         needs, has = _amounts(self.needs_bytes, self.has_bytes)
-        return f"needs at least {needs}, the device has {has}"
+        return f"needs at least {needs}, a trial's share of the memory is {has}"
 
 
 @dataclass(frozen=True)

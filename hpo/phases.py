@@ -99,8 +99,6 @@ class Phases:
 
     def _drive(self, scheduler: Scheduler) -> None:
         memory = MemoryCheck(self.study, slot_memory([slot.device for slot in self.slots]))
-        if not self.optuna_study.get_trials(deepcopy=False):
-            memory.refuse_start()
         for slot in self.slots:
             slot.warm()
         roster, finals = self._roster, self.study.finals

@@ -9,6 +9,16 @@ from hpo.storage.database import Database, StorageError
 from hpo.storage.sqlite import SQLite
 
 _SQLITE = "sqlite:///"
+_NAMES = {
+    "mysql": "MySQL",
+    "mariadb": "MariaDB",
+    "oracle": "Oracle",
+    "mssql": "SQL Server",
+    "redis": "Redis",
+    "http": "a server",
+    "https": "a server",
+}
+"""Of databases that people may have, and that we do not test."""
 _POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
 
 
@@ -32,8 +42,11 @@ def locate(url: str | None, runs: Path) -> Database:
                 way_out="Install it: pip install 'hpo-harness[postgres]'.",
             ) from None
         return PostgreSQL(url)
+    kind = url.partition("://")[0].partition("+")[0]
     raise StorageError(
-        "unknown kind of storage",
+        f"studies cannot be kept in {_NAMES[kind]}"
+        if kind in _NAMES
+        else "unknown kind of storage",
         got=_kind_of(url),
         allowed="sqlite:///FILE, a file on this machine, or "
         "postgresql+psycopg://USER@HOST:PORT/DATABASE",

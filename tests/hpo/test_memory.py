@@ -47,7 +47,9 @@ def test_what_cannot_fit_is_pruned_with_a_constraint_and_no_worker_is_asked(
     for trial in wide:
         width = trial.parameters["model.width"]
         assert trial.state == "pruned"
-        assert trial.reason == f"needs at least {width} GiB, the device has 50 GiB"
+        assert (
+            trial.reason == f"needs at least {width} GiB, a trial's share of the memory is 50 GiB"
+        )
         stored = record.optuna_study.get_trials()[trial.number]
         assert stored.constraints == {"memory": 1.0}
         assert stored.user_attrs["outcome"] == "memory"
@@ -94,7 +96,7 @@ def test_where_the_memory_is_not_known_nothing_is_refused(
 def test_amounts_are_told_apart(heavy: None, make_study: MakeStudy) -> None:
     check = MemoryCheck(make_study(), int(31.96 * GIB))
     refusal = check.refusal({"model.width": 32, "finetune.rate": 1e-3})
-    assert refusal == "needs at least 32.00 GiB, the device has 31.96 GiB"
+    assert refusal == "needs at least 32.00 GiB, a trial's share of the memory is 31.96 GiB"
 
 
 def test_the_machines_memory_is_shared_by_its_slots(

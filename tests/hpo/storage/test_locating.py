@@ -23,6 +23,10 @@ def test_the_default_database_lies_in_the_runs_folder(tmp_path: Path) -> None:
         ("postgresql+psycopg2://me:secret@host/db", r"unknown kind.*postgresql\+psycopg://USER@"),
         ("me:secret@host", r"unknown kind of storage, got '\*\*\*'"),
         ("oracle://secret", r"got 'oracle://\*\*\*'"),
+        (
+            "mysql+pymysql://me:secret@host/db",
+            r"cannot be kept in MySQL, got 'mysql\+pymysql://\*\*\*'",
+        ),
         ("sqlite://", "unknown kind of storage"),
         ("sqlite:///:memory:", "unknown kind of storage"),
         ("sqlite:////a/b.db?mode=ro", "unknown kind of storage"),
