@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LOOK_EVERY_S = 2.0
+START_S = 10.0
+"""A command that was given a moment ago needs that long at most until it owns its study."""
 _LOOK_SHARE = 0.2
 """Of the time at most, for reading a study that is large."""
 _SHOWN = 5
@@ -238,6 +240,8 @@ def follow(
 ) -> None:
     """Shows what `read` finds until nothing of it runs any more, or a KeyboardInterrupt.
 
+    An interrupted study has `START_S` to be gone on with.
+
     On a terminal one picture is kept up to date; elsewhere, and as JSON, a line is printed when
     something has changed.
     """
@@ -270,11 +274,16 @@ def _watch(
     show: Callable[[Sequence[Status]], None],
     look_every_s: float,
 ) -> None:
+    give_up = time.monotonic() + START_S
+    has_run = False
     while True:
         begun = time.monotonic()
         found = read()
         show(found)
-        if not any(status.state == "running" for status in found):
+        states = {status.state for status in found}
+        has_run = has_run or "running" in states
+        may_start = not has_run and "interrupted" in states and begun < give_up
+        if "running" not in states and not may_start:
             return
         took = time.monotonic() - begun
         time.sleep(max(look_every_s - took, took * (1 / _LOOK_SHARE - 1)))

@@ -110,6 +110,17 @@ def test_followed_into_a_pipe_it_is_a_line_when_something_has_changed() -> None:
     assert next(frames, None) is None
 
 
+def test_a_run_that_is_just_starting_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = replace(made(), state="interrupted", running=())
+    frames = iter([[left], [left], [made()], [left]])
+    console = Printer()
+    console.file = io.StringIO()
+    follow(lambda: next(frames), console, look_every_s=0.0)
+    assert next(frames, None) is None
+    monkeypatch.setattr("hpo.status.START_S", 0.0)
+    follow(lambda: [left], console, look_every_s=0.0)
+
+
 def test_the_command_reads_while_a_driver_writes(
     make_study: MakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
