@@ -138,7 +138,7 @@ def test_the_command_reads_while_a_driver_writes(
     assert "toy: 1 of 3 trials finished (1 complete, 1 running)" in pages[0]
     (told,) = json.loads(pages[1])
     (running,) = told["running"]
-    assert (running["trial"], running["step"], running["place"]) == (1, 3, "cpu 0")
+    assert (running["trial"], running["step"], running["place"]) == (1, 3, "cpu")
     assert main(["status", "toy", "--follow", *place]) == 0
     assert "toy: finished, 3 of 3 trials finished" in capsys.readouterr().out
     assert main(["status", *place]) == 0
