@@ -19,6 +19,11 @@ from typing import Any
 ROLE = "hpo"
 """Who may do what a user of one database may."""
 _ADMINISTRATOR = "postgres"
+_TABLES = (
+    "studies", "study_user_attributes", "study_system_attributes", "trials", "trial_params",
+    "trial_values", "trial_intermediate_values", "trial_user_attributes",
+    "trial_system_attributes",
+)  # fmt: skip
 _PATIENCE_S = 60.0
 
 
@@ -90,6 +95,13 @@ class PostgresServer:
     def end_sessions(self) -> None:
         """`pg_terminate_backend` for every session of the role."""
         self.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", ROLE)
+
+    def contents(self, database: str) -> list[object]:
+        """All rows of Optuna's tables, in an order of their own."""
+        return [
+            self.ask(f"SELECT array_agg(t::text ORDER BY t::text) FROM {table} t", database=database)
+            for table in _TABLES
+        ]
 
     def ask(self, query: str, *values: Any, database: str = "postgres") -> tuple[Any, ...] | None:
         """The first row that the server answers its administrator."""

@@ -72,7 +72,7 @@ def _inject(fault: Fault, bench: Bench) -> Row:
     except Exception:
         row.problems.append(" ".join(traceback.format_exc().split()))
     finally:
-        bench.close()
+        bench.end_drivers()
     return row
 
 

@@ -26,6 +26,7 @@ import hpo.view
 import hpo.workers.local
 from core import registry
 from hpo.workers.local import LocalSlot, local_slots
+from hpo.workers.ray_slots import ray_slots
 
 Patch = Callable[[], None]
 
@@ -231,6 +232,7 @@ def _be_driver(
 def _run_the_toy() -> None:
     registry._MODULES["toy"] = TOY
     _default(local_slots, "module", TOY)
+    _default(ray_slots, "module", TOY)
     report = types.ModuleType("hpo.analysis.report")
     report.write_report = lambda record: Path("report.html")  # type: ignore[attr-defined]
     sys.modules[report.__name__] = report

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import hpo.phases
 from benchmarks.faults.driver import Driver, Patch
-from benchmarks.faults.journal import PLACE
 from benchmarks.faults.registry import Fault
 from benchmarks.faults.rig import PATIENCE_S, Bench, Rig, Row
 
@@ -150,7 +149,7 @@ def _small_disk(place: Path) -> Iterator[bool]:
 
 def _repair(rig: Rig) -> Driver:
     command = ["repair", rig.name, "--runs-dir", str(rig.runs)]
-    driver = Driver(command, rig.folder / "repair.log", {PLACE: str(rig.folder)})
+    driver = Driver(command, rig.folder / "repair.log", {})
     driver.wait(PATIENCE_S)
     return driver
 

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PLACE = "FAULTS_JOURNAL"
-"""The environment variable that names the journal's folder."""
 EVERY = "*"
 """In a plan of troubles: every trial."""
 
@@ -55,11 +53,6 @@ class Journal:
         self._plan = folder / "plan.json"
         self._read: list[Line] = []
         self._offset = 0
-
-    @classmethod
-    def here(cls) -> Journal:
-        """The one that the environment names."""
-        return cls(Path(os.environ[PLACE]))
 
     def write(self, trial: str, event: str, argument: object = "") -> None:
         line = f"{time.monotonic():.6f} {os.getpid()} {trial} {event} {argument}".rstrip()

@@ -17,6 +17,8 @@ FAMILIES = (
     "ownership",
     "endurance",
     "files",
+    "servers",
+    "cluster",
 )
 """Modules of this package, each with its faults in `FAULTS`."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import sqlalchemy
 
 from benchmarks.faults.driver import Driver, Patch, wait_until
-from benchmarks.faults.journal import PLACE, Journal, Trouble, name_of
+from benchmarks.faults.journal import Journal, Trouble, name_of
 from benchmarks.faults.toy import Protocol
+from benchmarks.postgres_server import NoServerError, PostgresServer, serving
 
 SEED = 3
 """Of every toy study, so that one undisturbed run is the measure of all."""
@@ -49,6 +52,12 @@ SELECT t.number, a.key
 FROM trials t JOIN studies s ON s.study_id = t.study_id
 JOIN trial_system_attributes a ON a.trial_id = t.trial_id
 WHERE s.study_name = :name AND a.key LIKE 'constraints:%'
+"""
+_EVALUATIONS = """
+SELECT count(*)
+FROM trial_intermediate_values i JOIN trials t ON t.trial_id = i.trial_id
+JOIN studies s ON s.study_id = t.study_id
+WHERE s.study_name = :name
 """
 
 
@@ -110,6 +119,7 @@ class Rig:
         (folder / "toy.toml").write_text(
             f'task = "toy"\nsearch_space = "space.toml"\ntrials = {trials}\nseed = {SEED}\n'
             '[sampler]\nname = "random"\n[pruner]\nname = "none"\n'
+            f"[protocol]\njournal = '{folder}'\n"
         )
 
     def plan(self, troubles: Mapping[int, Iterable[Trouble]]) -> None:
@@ -132,8 +142,7 @@ class Rig:
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         log = self.folder / f"driver{len(self.drivers)}.log"
-        there = {PLACE: str(self.folder), **(environment or {})}
-        driver = Driver([*command, *more], log, there, patches)
+        driver = Driver([*command, *more], log, environment or {}, patches)
         self.drivers.append(driver)
         return driver
 
@@ -146,6 +155,11 @@ class Rig:
     def steps(self) -> int:
         """How many steps have been done, those done again too."""
         return sum(line.event == "step" for line in self.journal.lines())
+
+    def evaluations(self) -> int:
+        """How many are in the database."""
+        ((count,),) = self._rows(_EVALUATIONS)
+        return int(count)
 
     def wait_for_steps(self, steps: int) -> None:
         """Waits until so many steps have been done, or the last driver has ended."""
@@ -326,6 +340,8 @@ class Bench:
         self._made = 0
         self._undisturbed: dict[str, dict[int, Told]] = {}
         self._rigs: list[Rig] = []
+        self._stack = ExitStack()
+        self._server: PostgresServer | None = None
 
     def times(self, full: int, short: int) -> int:
         """How often: in `make faults`, in `make faults-short`."""
@@ -334,7 +350,7 @@ class Bench:
     def rig(self, **options: object) -> Rig:
         """A new toy study, with what `Rig` takes."""
         self._made += 1
-        name = f"toy{os.getpid()}-{self._made}"
+        name = str(options.pop("name", f"toy{os.getpid()}-{self._made}"))
         options.setdefault("storage", self.storage)
         rig = Rig(self.folder / name, name, **options)  # type: ignore[arg-type]
         self._rigs.append(rig)
@@ -352,7 +368,24 @@ class Bench:
             self._undisturbed[known] = rig.told()
         return self._undisturbed[known]
 
-    def close(self) -> None:
-        """Ends what still runs."""
+    def server(self) -> PostgresServer:
+        """A PostgreSQL server of the bench's own, whose password is in the environment.
+
+        Raises: NoServerError.
+        """
+        if self._server is None:
+            if importlib.util.find_spec("psycopg") is None:
+                raise NoServerError("the extra `postgres` is not installed")
+            self._server = self._stack.enter_context(serving())
+            os.environ["PGPASSWORD"] = self._server.password
+        return self._server
+
+    def end_drivers(self) -> None:
+        """Ends those that still run."""
         for rig in self._rigs:
             rig.close()
+
+    def close(self) -> None:
+        """Ends all that still runs."""
+        self.end_drivers()
+        self._stack.close()

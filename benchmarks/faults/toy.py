@@ -62,6 +62,8 @@ class Protocol(Settings):
     eval_every: int = 4
     """A checkpoint is written as often."""
     step_s: float = 0.01
+    journal: str = ""
+    """Folder of the journal: told here, as nodes of a cluster know nothing of the environment."""
 
 
 class Data(Settings):
@@ -113,7 +115,7 @@ def run(
 def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:
     """As `core.run.score_test`."""
     assert (folder / "weights").is_dir()
-    Journal.here().write(folder.name, "test")
+    Journal(Path(config.protocol["journal"])).write(folder.name, "test")
     return Scores(value_at(config, 10**6), {}, SIGNATURE, {"hypotheses.txt": "one\n"})
 
 
@@ -130,10 +132,10 @@ class _Trial:
     def __init__(
         self, config: RunConfig, folder: Path, cache_dir: Path, on_event: OnEvent
     ) -> None:
-        self.journal = Journal.here()
         self.name = folder.name
         self._config = config
         self._protocol = Protocol(**config.protocol)
+        self.journal = Journal(Path(self._protocol.journal))
         self._folder = folder
         self._cache = cache_dir
         self._on_event = on_event

@@ -18,6 +18,7 @@ import pytest
 from toy_bench import write_study
 from toy_runs import told_of
 
+from benchmarks.ray_cluster import RayCluster
 from core import registry
 from core.errors import SettingsError
 from hpo.arguments import CommandError, read_arguments
@@ -34,47 +35,9 @@ SLOW = {"step_s": 0.03, "second_steps": 40, "eval_every": 4}
 """A trial of a little over a second, ten evaluations."""
 
 
-class Cluster:
-    """A cluster in a process of its own."""
-
-    def __init__(self) -> None:
-        self.environment = {
-            **{key: value for key, value in os.environ.items() if "PYTEST" not in key},
-            "PYTHONPATH": PATHS,
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_worker_niceness": "0",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(16),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "toy_cluster.py")],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.environment["RAY_ADDRESS"] = self._answer()
-
-    def tell(self, words: str) -> str:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{words}\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def end(self) -> None:
-        self._process.communicate(timeout=30)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        assert line, "the cluster's process has ended"
-        return line
-
-
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster()
+def cluster() -> Iterator[RayCluster]:
+    cluster = RayCluster([HERE, HERE.parents[1]])
     yield cluster
     cluster.end()
 
@@ -147,7 +110,7 @@ def _attempts(cache: Path) -> list[tuple[str, int]]:
 
 @needs_ray
 def test_a_lost_node_costs_its_trials_an_attempt_and_they_go_on_elsewhere(
-    cluster: Cluster, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    cluster: RayCluster, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     own, cache = tmp_path / "own", tmp_path / "runs" / ".cache"
     sees_the_files, has_its_own = cluster.tell("add"), cluster.tell(f"add {own}")
@@ -192,7 +155,7 @@ def test_a_lost_node_costs_its_trials_an_attempt_and_they_go_on_elsewhere(
 
 @needs_ray
 def test_a_cluster_without_room_is_waited_for_and_given_up_in_one_line(
-    cluster: Cluster, start: Callable[..., subprocess.Popen[str]]
+    cluster: RayCluster, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     driver = start(cluster.environment, "--patience", "3", "--trials", "1")
     (line,) = [line for line in driver.stdout or () if "room" in line]
@@ -209,7 +172,7 @@ def test_a_cluster_without_room_is_waited_for_and_given_up_in_one_line(
 
 @needs_ray
 def test_what_a_dead_driver_had_started_ends_and_the_study_goes_on(
-    cluster: Cluster, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    cluster: RayCluster, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     node = cluster.tell("add")
     driver = start(cluster.environment, "--slots", "2", "--trials", "4")
@@ -228,7 +191,7 @@ def test_what_a_dead_driver_had_started_ends_and_the_study_goes_on(
 
 @needs_ray
 def test_without_the_token_nobody_gets_in(
-    cluster: Cluster, start: Callable[..., subprocess.Popen[str]]
+    cluster: RayCluster, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     wrong = {"RAY_AUTH_TOKEN": "x" * 32, "RAY_NUM_REDIS_GET_RETRIES": "1"}
     driver = start({**cluster.environment, **wrong})

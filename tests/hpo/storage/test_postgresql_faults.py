@@ -101,24 +101,12 @@ def test_a_driver_that_was_taken_over_stops_with_one_line_and_writes_nothing(
         if isinstance(event, TrialEvaluated) and event.number == 1 and not dumps:
             postgres_server.end_sessions()
             taken.__enter__()
-            dumps.append(_rows(postgres_server, name))
+            dumps.append(postgres_server.contents(name))
         return False
 
     taken = other.own("toy")
     said = r"^while the database was out of reach, study 'toy' was taken over by process \d+ on "
     with pytest.raises(StudyTakenOverError, match=said):
         run_study(study, tmp_path / "runs", Watcher(take_over), storage=postgres)
-    assert dumps == [_rows(postgres_server, name)]
+    assert dumps == [postgres_server.contents(name)]
     taken.__exit__(None, None, None)
-
-
-def _rows(server: PostgresServer, database: str) -> list[object]:
-    tables = (
-        "studies", "study_user_attributes", "study_system_attributes", "trials", "trial_params",
-        "trial_values", "trial_intermediate_values", "trial_user_attributes",
-        "trial_system_attributes",
-    )  # fmt: skip
-    return [
-        server.ask(f"SELECT array_agg(t::text ORDER BY t::text) FROM {table} t", database=database)
-        for table in tables
-    ]
