@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from benchmarks.faults.journal import name_of
 from benchmarks.faults.registry import Fault
 from benchmarks.faults.rig import PATIENCE_S, Bench, Row
 from benchmarks.ray_cluster import NoRayError, RayCluster
@@ -34,8 +35,6 @@ def _lose_node(cluster: RayCluster, turn: int, bench: Bench, row: Row) -> None:
     nodes = [cluster.tell(f"add {rig.folder / 'own'}"), cluster.tell("add")]
     driver = rig.start("--cluster", "auto", environment=cluster.environment)
     rig.wait_for_steps(bench.random.randrange(30, 120))
-    begun = {line.trial for line in rig.journal.lines() if line.event == "begin"}
-    ended = {line.trial for line in rig.journal.lines() if line.event == "end"}
     at = time.monotonic()
     cluster.tell(f"kill {nodes[turn % 2]}")
     row.injections += 1
@@ -43,7 +42,7 @@ def _lose_node(cluster: RayCluster, turn: int, bench: Bench, row: Row) -> None:
     row.message = row.message or driver.line_with("was lost")
     row.expect("was lost" in driver.text(), f"{rig.name}: nothing was lost, {driver.log}")
     row.add(rig.audit(bench.undisturbed()), rig.name)
-    for trial in begun - ended:
+    for trial in map(name_of, range(rig.trials)):
         pids = [line.pid for line in rig.journal.of(trial) if line.event == "begin"]
         if len(pids) > 1 and (seconds := rig.recovery_s(trial, pids[0], at)) is not None:
             row.recoveries_s.append(seconds)
