@@ -99,7 +99,9 @@ class PostgresServer:
     def contents(self, database: str) -> list[object]:
         """All rows of Optuna's tables, in an order of their own."""
         return [
-            self.ask(f"SELECT array_agg(t::text ORDER BY t::text) FROM {table} t", database=database)
+            self.ask(
+                f"SELECT array_agg(t::text ORDER BY t::text) FROM {table} t", database=database
+            )
             for table in _TABLES
         ]
 

@@ -268,9 +268,6 @@ _SERVERS: dict[str, OnServer] = {
 }
 
 FAULTS = (
-    *(
-        Fault(name, "servers", partial(_on_server, inject))
-        for name, inject in _SERVERS.items()
-    ),
+    *(Fault(name, "servers", partial(_on_server, inject)) for name, inject in _SERVERS.items()),
     Fault("SQLite: each storage call fails once", "servers", fail_calls),
 )
