@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -440,7 +441,11 @@ def _upsert(
 
 def _as_stored(value: Any) -> Any:
     """A value as it will be read from the database, where tuples are lists."""
-    return json.loads(json.dumps(value))
+    # One string a name, however many trials have it: a thousand of them stay in memory.
+    return json.loads(
+        json.dumps(value),
+        object_pairs_hook=lambda pairs: {sys.intern(name): one for name, one in pairs},
+    )
 
 
 def _in_utc(local: datetime | None) -> datetime | None:
