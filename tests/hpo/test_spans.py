@@ -49,7 +49,7 @@ def test_a_breakdown_an_interruption_and_the_ends_are_recorded(
         ["retried", "complete"],
         ["interrupted", "complete"],
     ]
-    assert {one["place"] for each in stored for one in each} == {"cpu", "cpu 0"}
+    assert {one["place"] for each in stored for one in each} == {"cpu"}
     told = json.loads((toy.folder.trial(1) / "trial.json").read_text())
     assert told["attributes"][ATTEMPTS] == stored[1]
     for each in stored:

@@ -112,7 +112,7 @@ def test_hostile_texts_stay_texts(tmp_path):
     assert f"made{shown}" in page.text()  # the study's name
     assert page.text().count(shown) > 20  # parameters, reasons, notes, sentences, signature
     scripts = [a for name, a in page.elements if name == "script"]
-    assert len(scripts) == 5 + 3  # figures; colours, plotly, the page's own
+    assert len(scripts) == 6 + 3  # figures; colours, plotly, the page's own
     texts = json.dumps(page.figures()).replace("\\ud800", "?")
     assert "<img" not in texts  # plotly reads markup in texts, so it is escaped twice
     assert "&lt;img" in texts
