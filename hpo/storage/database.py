@@ -137,7 +137,9 @@ def is_transient(error: BaseException) -> bool:
     # A driver's own errors have these names by PEP 249, whichever driver it is.
     names = {kind.__name__ for kind in type(original).__mro__}
     return bool(names & {"OperationalError", "InterfaceError"}) or isinstance(
-        error, sqlalchemy.exc.TimeoutError
+        # The latter is raised where a connection was lost in the middle of a transaction.
+        error,
+        sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError,
     )
 
 
