@@ -70,8 +70,9 @@ class LocalSlot:
 
     def kill(self) -> None:
         """See `Slot.kill`. An idle child is left for the next job."""
-        if self._child is not None and self._is_busy:
-            self._child.kill()
+        child = self._child  # which the slot's own thread may let go meanwhile
+        if child is not None and self._is_busy:
+            child.kill()
 
     def close(self) -> None:
         """See `Slot.close`."""

@@ -73,7 +73,7 @@ class ChildProcess:
         """Sends a message. Raises: WorkerError if the child has died."""
         try:
             self._pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             raise self._obituary() from None
 
     def receive(self, silence_s: float) -> Any:
@@ -81,7 +81,7 @@ class ChildProcess:
         try:
             if self._pipe.poll(silence_s):
                 return self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             raise self._obituary() from None
         raise WorkerError(f"the worker said nothing for {silence_s:.0f} s", "hung")
 
