@@ -36,7 +36,7 @@ from hpo.workers.messages import (
     Warm,
     plain,
 )
-from hpo.workers.predecessor import ProcessId, occupying
+from hpo.workers.predecessor import OccupiedError, ProcessId, occupying
 
 _PR_SET_PDEATHSIG = 1
 
@@ -82,7 +82,7 @@ def _end_with_pipe(descriptor: int) -> None:
     watch = select.poll()
     watch.register(descriptor, 0)  # hang-ups and errors are told unasked
     watch.poll()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # it leads a group of its own, with what it has started
 
 
 class _Child:
@@ -181,6 +181,8 @@ def _failure_of(error: BaseException, job: Job) -> Failed:
     if isinstance(error, OSError) and is_full(error):
         full = DiskFullError(error.filename or f"a file in {job.folder}")
         return Failed(job.ticket, "mistake", type(full).__name__, str(full))
+    if isinstance(error, OccupiedError):
+        return Failed(job.ticket, "lost", name, str(error))
     return Failed(job.ticket, kind_of(error), name, line_of(error))
 
 

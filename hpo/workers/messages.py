@@ -89,7 +89,7 @@ class Failed:
     """Up: a job broke down; words only, as an exception may not survive the way."""
 
     ticket: Ticket
-    kind: Literal["error", "memory", "device", "mistake"]
+    kind: Literal["error", "memory", "device", "lost", "mistake"]
     name: str
     """Name of the exception's class."""
     line: str

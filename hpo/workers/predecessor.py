@@ -16,6 +16,10 @@ _PATIENCE_S = 120.0
 """How long a worker waits for one whose driver may be alive."""
 
 
+class OccupiedError(Exception):
+    """Another worker is in a trial's folder, which says nothing about the trial."""
+
+
 @dataclass(frozen=True)
 class ProcessId:
     """A process, told from a later one of the same number."""
@@ -43,14 +47,19 @@ def occupying(folder: Path, driver: ProcessId | None) -> Iterator[None]:
     """Holds a trial's folder for this process, which works for `driver`.
 
     A worker of a dead driver is ended, even if it is stopped: what it would still write counts
-    for nothing. Raises: filelock.Timeout if another holds the folder for two minutes.
+    for nothing. Raises: OccupiedError if another holds the folder for two minutes.
     """
     lock = FileLock(folder / ".worker.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         _end_orphan(folder)
-        lock.acquire(timeout=_PATIENCE_S)
+        try:
+            lock.acquire(timeout=_PATIENCE_S)
+        except Timeout:
+            raise OccupiedError(
+                f"another worker has been in {folder} for {_PATIENCE_S:.0f} s"
+            ) from None
     try:
         _write(folder, driver)
         yield
@@ -77,4 +86,4 @@ def _end_orphan(folder: Path) -> None:
         return
     if ProcessId.of(worker.pid) == worker and ProcessId.of(driver.pid) != driver:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(worker.pid, signal.SIGKILL)
+            os.killpg(worker.pid, signal.SIGKILL)  # with what it has started

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,22 +88,28 @@ class ChildProcess:
         raise WorkerError(f"the worker said nothing for {silence_s:.0f} s", "hung")
 
     def kill(self) -> None:
-        """Ends the process at once."""
-        self._process.kill()
+        """Ends the process at once, with what it has started."""
+        if self._process.returncode is None:
+            self._kill_group()
 
     def destroy(self) -> None:
-        """Ends the process at once and lets go of it."""
-        self._process.kill()
+        """Ends the process at once, with what it has started, and lets go of it."""
+        self._kill_group()
         self._process.wait()
         self._let_go()
 
     def end(self) -> None:
         """Ends an idle process, which leaves when its pipe closes."""
         self._let_go()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_FAREWELL_S)
-        except subprocess.TimeoutExpired:
-            self.destroy()
+        self._kill_group()
+        self._process.wait()
+
+    def _kill_group(self) -> None:
+        """Ends what is left of the child's session: what a dead child has started lives on."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _let_go(self) -> None:
         self._pipe.close()

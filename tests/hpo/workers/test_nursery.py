@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -101,6 +102,24 @@ def test_a_spare_that_died_in_waiting_costs_no_trial(
     spare.kill()
     spare._process.wait()
     assert other.run(make_work(number=1), _go_on).facts["pid"] != spare.pid
+
+
+@pytest.mark.parametrize("trouble", ["family", "silent family"])
+def test_what_a_worker_has_started_ends_with_it(
+    trouble: str, slots: Sequence[Any], make_work: MakeWork, tmp_path: Path
+) -> None:
+    started = tmp_path / "0000" / "started"
+
+    def kill_when_it_is_silent() -> None:
+        _wait_until(lambda: started.exists() and started.read_text())
+        slots[0].kill()
+
+    if trouble == "silent family":
+        threading.Thread(target=kill_when_it_is_silent).start()
+    with pytest.raises(WorkerError, match="was killed"):
+        slots[0].run(make_work(trouble), _go_on)
+    pid = int(started.read_text())
+    _wait_until(lambda: not _is_alive(pid), 5.0)
 
 
 def test_where_memory_is_short_no_spare_is_kept_and_that_is_said_once(
