@@ -26,6 +26,7 @@ from core.task import Evaluation, Placement, Progress, Verdict
 from hpo.workers.breakdowns import kind_of, line_of
 from hpo.workers.messages import (
     Answer,
+    Begun,
     Done,
     Failed,
     Hello,
@@ -34,6 +35,7 @@ from hpo.workers.messages import (
     Report,
     Station,
     Warm,
+    Warmed,
     plain,
 )
 from hpo.workers.predecessor import OccupiedError, ProcessId, occupying
@@ -102,6 +104,7 @@ class _Child:
         with contextlib.suppress(Exception), _leaving_cuda_alone():
             module = importlib.import_module(self._hello.module)
             getattr(module, "warm", _nothing)()
+        self._connection.send(Warmed())
 
     def take_station(self, station: Station) -> None:
         """Limits the process to its device; CUDA reads this when it starts, and not again."""
@@ -111,6 +114,7 @@ class _Child:
     def do(self, job: Job) -> None:
         """Runs a job and sends what it came to."""
         self._job, self._interrupted = job, None
+        self._connection.send(Begun(job.ticket))
         answer: Done | Failed
         try:
             make_folder(job.folder)

@@ -66,6 +66,14 @@ class ChildProcess:
     def has_died(self) -> bool:
         return self._process.poll() is not None
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a message waits to be received, or the child has died."""
+        try:
+            return self._pipe.poll()
+        except OSError:
+            return True
+
     def begin(self, job: Job) -> None:
         """Sends a job. Raises: WorkerError if the child has died."""
         self._oom_kills = oom_kills()
