@@ -23,6 +23,7 @@ from typing import Any
 from core.atomic import is_full, make_folder
 from core.errors import DiskFullError, UserError
 from core.task import Evaluation, Placement, Progress, Verdict
+from hpo.processes import ProcessId
 from hpo.workers.breakdowns import kind_of, line_of
 from hpo.workers.messages import (
     Answer,
@@ -38,7 +39,7 @@ from hpo.workers.messages import (
     Warmed,
     plain,
 )
-from hpo.workers.predecessor import OccupiedError, ProcessId, occupying
+from hpo.workers.predecessor import OccupiedError, occupying
 
 _PR_SET_PDEATHSIG = 1
 

@@ -20,8 +20,8 @@ class Parcel:
     """What has become of a folder's files since it was packed before."""
 
     files: tuple[tuple[str, bytes], ...]
-    """Relative path and content, in the order in which they were written, those last that speak for
-    others."""
+    """Relative path and content, in the order in which they were written, but last those that
+    speak for others."""
     gone: tuple[str, ...] = ()
 
 

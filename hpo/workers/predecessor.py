@@ -7,10 +7,12 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from hpo.processes import ProcessId
 
 _PATIENCE_S = 120.0
 """How long a worker waits for one whose driver may be alive."""
@@ -18,28 +20,6 @@ _PATIENCE_S = 120.0
 
 class OccupiedError(Exception):
     """Another worker is in a trial's folder, which says nothing about the trial."""
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """A process, told from a later one of the same number."""
-
-    pid: int
-    start: int
-    """Clock ticks from boot to its start."""
-    boot: str
-    """The boot, and the process namespace in which `pid` counts."""
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The living process of a number; `None` if there is none, or on other than Linux."""
-        try:
-            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            space = Path("/proc/self/ns/pid").readlink()
-        except OSError:
-            return None
-        return None if state in "ZX" else cls(pid, int(fields[18]), f"{boot} {space}")
 
 
 @contextlib.contextmanager

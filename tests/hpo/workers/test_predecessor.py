@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from toy_work import config
 
+from hpo.processes import ProcessId
 from hpo.workers import child, predecessor
 from hpo.workers.messages import Job
-from hpo.workers.predecessor import OccupiedError, ProcessId
+from hpo.workers.predecessor import OccupiedError
 
 
 @pytest.fixture
@@ -77,9 +77,12 @@ def test_a_folder_that_stays_occupied_is_not_the_trials_fault(
 ) -> None:
     monkeypatch.setattr(predecessor, "_PATIENCE_S", 0.1)
     job = Job("run", (3, 1), config("fine"), tmp_path)
-    with predecessor.occupying(tmp_path, None):
-        with pytest.raises(OccupiedError) as caught, predecessor.occupying(tmp_path, None):
-            pass
+    with (
+        predecessor.occupying(tmp_path, None),
+        pytest.raises(OccupiedError) as caught,
+        predecessor.occupying(tmp_path, None),
+    ):
+        pass
     failed = child._failure_of(caught.value, job)
     assert (failed.kind, failed.line) == ("lost", str(caught.value))
     assert str(tmp_path) in failed.line
