@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from core.errors import UserError
 from hpo.folders import make_private, write_json
+from hpo.processes import ProcessId
 
 PATIENCE_S = 1.0
 """How long an owner-to-be waits. A reader that looks whether a study is owned holds the lock for
@@ -55,15 +56,15 @@ class Owner:
     since: str
     """UTC, ISO 8601, to the second."""
     boot: str = ""
-    """The kernel's name for the time since it started; empty where it gives none."""
+    """With `started`, as a `ProcessId` has it; empty where the kernel says nothing of that."""
     started: int = 0
-    """When the process started, in the kernel's ticks since then; 0 where it does not say."""
 
     @classmethod
     def myself(cls) -> Owner:
         """The calling process, owner from now on."""
         pid, now = os.getpid(), datetime.now(UTC).isoformat("T", "seconds")
-        return cls(socket.gethostname(), pid, now, _boot(), _start_of(pid))
+        me = ProcessId.of(pid) or ProcessId(pid, 0, "")
+        return cls(socket.gethostname(), pid, now, me.boot, me.start)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
@@ -74,27 +75,12 @@ def is_alive(owner: Owner) -> bool | None:
 
     `None` where that cannot be known: it is on another machine, or the kernel does not say.
     """
-    if owner.host != socket.gethostname() or not owner.boot or not _boot():
+    here = ProcessId.of(os.getpid())
+    if owner.host != socket.gethostname() or not owner.boot or here is None:
         return None
-    return owner.boot == _boot() and owner.started == _start_of(owner.pid) != 0
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _start_of(pid: int) -> int:
-    """When a process started, in ticks since the machine did; 0 where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return 0
-    # Its second field, the command in parentheses, may itself hold blanks and parentheses.
-    fields = stat.rpartition(b")")[2].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    if owner.boot != here.boot:  # of another boot, or merely of another container
+        return None if owner.boot.split()[0] == here.boot.split()[0] else False
+    return ProcessId.of(owner.pid) == ProcessId(owner.pid, owner.started, owner.boot)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from core.errors import SettingsError
@@ -22,12 +21,11 @@ from hpo.analysis.formats import percent
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
 from hpo.declarations.files import label
+from hpo.workers.memory import total_bytes
 
 _DRAWS = 200
 """Random points among which those are counted that cannot fit."""
 _QUERY = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
-_MEMINFO, _OWN_CGROUP = Path("/proc/meminfo"), Path("/proc/self/cgroup")
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ def slot_memory(devices: Sequence[str]) -> int | None:
     """
     sharing = min(Counter(devices).values(), default=1)
     if set(devices) == {"cpu"}:
-        total = _machine_memory()
+        # Not what is free now: a trial that is refused is refused for good.
+        total = total_bytes()
     elif all(re.fullmatch(r"gpu [0-9]+", device) for device in devices):
         total = max(parse_memory(_ask_nvidia()), default=None)
     else:
@@ -126,37 +125,6 @@ def _ask_nvidia() -> str:
     except subprocess.TimeoutExpired:
         return ""
     return asked.stdout if asked.returncode == 0 else ""
-
-
-def _machine_memory() -> int | None:
-    """All that this process may come to use: the machine's memory, or its control group's limit.
-
-    Not what is free now: a trial that is refused is refused for good.
-    """
-    limits = _group_limits()
-    for line in _text(_MEMINFO).split("\n"):
-        name, _, value = line.partition(":")
-        if name == "MemTotal":
-            limits.append(int(value.split()[0]) << 10)
-    return min(limits, default=None)
-
-
-def _group_limits() -> list[int]:
-    """Limits of the control groups around this process, of both versions."""
-    files = [_CGROUPS / "memory" / "memory.limit_in_bytes"]
-    for line in _text(_OWN_CGROUP).split("\n"):
-        if line.startswith("0::/"):
-            group = _CGROUPS / line.removeprefix("0::/")
-            files += [one / "memory.max" for one in (group, *group.parents)]
-    texts = (_text(file).strip() for file in files)
-    return [int(text) for text in texts if text.isdecimal()]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _amounts(needs: int, has: int) -> tuple[str, str]:

@@ -153,7 +153,10 @@ class Shift:
             while not done.wait(LOOK_EVERY_S):
                 with self.changed:
                     for index, attempt in self._attempts.items():
-                        self._enforce(index, attempt)
+                        try:
+                            self._enforce(index, attempt)
+                        except Exception as error:  # the others are to be watched all the same
+                            self.fail(error)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -164,6 +167,9 @@ class Shift:
             thread.join()
 
     def _enforce(self, index: int, attempt: _Attempt) -> None:
+        if self._interrupts > 1:  # said when this work was not yet at its worker, it may be
+            self.slots[index].kill()
+            return
         if not (self.has_failed or attempt.is_overdue()):
             attempt.since = None
             return

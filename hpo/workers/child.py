@@ -23,9 +23,11 @@ from typing import Any
 from core.atomic import is_full, make_folder
 from core.errors import DiskFullError, UserError
 from core.task import Evaluation, Placement, Progress, Verdict
+from hpo.processes import ProcessId
 from hpo.workers.breakdowns import kind_of, line_of
 from hpo.workers.messages import (
     Answer,
+    Begun,
     Done,
     Failed,
     Hello,
@@ -34,9 +36,10 @@ from hpo.workers.messages import (
     Report,
     Station,
     Warm,
+    Warmed,
     plain,
 )
-from hpo.workers.predecessor import ProcessId, occupying
+from hpo.workers.predecessor import OccupiedError, occupying
 
 _PR_SET_PDEATHSIG = 1
 
@@ -82,7 +85,7 @@ def _end_with_pipe(descriptor: int) -> None:
     watch = select.poll()
     watch.register(descriptor, 0)  # hang-ups and errors are told unasked
     watch.poll()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # it leads a group of its own, with what it has started
 
 
 class _Child:
@@ -102,6 +105,7 @@ class _Child:
         with contextlib.suppress(Exception), _leaving_cuda_alone():
             module = importlib.import_module(self._hello.module)
             getattr(module, "warm", _nothing)()
+        self._connection.send(Warmed())
 
     def take_station(self, station: Station) -> None:
         """Limits the process to its device; CUDA reads this when it starts, and not again."""
@@ -111,6 +115,7 @@ class _Child:
     def do(self, job: Job) -> None:
         """Runs a job and sends what it came to."""
         self._job, self._interrupted = job, None
+        self._connection.send(Begun(job.ticket))
         answer: Done | Failed
         try:
             make_folder(job.folder)
@@ -181,6 +186,8 @@ def _failure_of(error: BaseException, job: Job) -> Failed:
     if isinstance(error, OSError) and is_full(error):
         full = DiskFullError(error.filename or f"a file in {job.folder}")
         return Failed(job.ticket, "mistake", type(full).__name__, str(full))
+    if isinstance(error, OccupiedError):
+        return Failed(job.ticket, "lost", name, str(error))
     return Failed(job.ticket, kind_of(error), name, line_of(error))
 
 

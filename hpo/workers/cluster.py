@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -15,6 +16,7 @@ from typing import Any
 
 from core.errors import UserError
 from hpo.options import RunOptions
+from hpo.workers.process import CREDENTIALS
 
 
 class ClusterError(UserError):
@@ -33,13 +35,14 @@ def connect(address: str) -> Callable[[], None]:
     import ray
 
     try:
-        ray.init(
-            **options,
-            # The nodes run this very code, whatever they have installed of it.
-            runtime_env={"py_modules": list(_packages()), "excludes": ["__pycache__"]},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _without(CREDENTIALS):
+            ray.init(
+                **options,
+                # The nodes run this very code, whatever they have installed of it.
+                runtime_env={"py_modules": list(_packages()), "excludes": ["__pycache__"]},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -54,6 +57,16 @@ def connect(address: str) -> Callable[[], None]:
             shutil.rmtree(folder, ignore_errors=True)
 
     return leave
+
+
+@contextlib.contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Takes variables out of the environment, which Ray's processes and theirs would inherit."""
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def _keep_to_this_machine() -> None:

@@ -11,7 +11,7 @@ from core.task import OnEvent, Outcome, Progress, Scores, Verdict
 from hpo.options import RunOptions
 from hpo.slots import Slot, Work, WorkerError, WorkerMistakeError, threads_per_slot
 from hpo.workers.devices import Place, local_places
-from hpo.workers.messages import Answer, Done, Failed, Hello, Interrupt, Job, Report, Ticket
+from hpo.workers.messages import Answer, Begun, Done, Failed, Hello, Interrupt, Job, Report, Ticket
 from hpo.workers.nursery import Nursery
 from hpo.workers.process import ChildProcess
 
@@ -48,6 +48,8 @@ class LocalSlot:
         self._silence_s = silence_s
         self._child: ChildProcess | None = None
         self._is_busy = False
+        self._was_killed = False
+        """In its present job, by `kill`."""
         nursery.join(self)
 
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
@@ -70,8 +72,10 @@ class LocalSlot:
 
     def kill(self) -> None:
         """See `Slot.kill`. An idle child is left for the next job."""
-        if self._child is not None and self._is_busy:
-            self._child.kill()
+        child = self._child  # which the slot's own thread may let go meanwhile
+        if child is not None and self._is_busy:
+            self._was_killed = True
+            child.kill()
 
     def close(self) -> None:
         """See `Slot.close`."""
@@ -82,21 +86,38 @@ class LocalSlot:
 
     def _do(self, job: Job, on_event: OnEvent) -> Outcome | Scores:
         """A job's result; on any way out but a result the child is not used again."""
+        self._was_killed = False
         if self._child is not None and self._child.has_died:  # between two jobs, of neither
-            self._nursery.bury(self._child)
-            self._child = None
-        child = self._child = self._child or self._nursery.take(self._gpu)
+            self._bury()
         self._is_busy = True
         try:
-            child.begin(job)
-            result = self._follow(child, job.ticket, on_event)
+            try:
+                child = self._begin(job)
+            except WorkerError as fault:
+                if fault.kind != "killed" or self._was_killed:
+                    raise
+                # From outside, before it had the job, which another child may have.
+                self._bury()
+                child = self._begin(job)
+            return self._follow(child, job.ticket, on_event)
         except BaseException:
-            self._child = None
-            self._nursery.bury(child)
+            self._bury()
             raise
         finally:
             self._is_busy = False
-        return result
+
+    def _begin(self, job: Job) -> ChildProcess:
+        """Gives the job to the slot's child, and waits until that has it."""
+        child = self._child = self._child or self._nursery.take(self._gpu)
+        child.begin(job)
+        while child.receive(self._silence_s) != Begun(job.ticket):
+            pass  # that it has warmed up, or what an abandoned job still sent
+        return child
+
+    def _bury(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            self._nursery.bury(child)
 
     def _follow(self, child: ChildProcess, ticket: Ticket, on_event: OnEvent) -> Outcome | Scores:
         interrupted = False

@@ -8,6 +8,20 @@ from pathlib import Path
 _ROOT = Path("/")
 
 
+def total_bytes(root: Path = _ROOT) -> int | None:
+    """All that we may come to use; `None` where the system does not say."""
+    limits = [
+        limit
+        for group in _groups(root)
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (limit := _number(group / name)) is not None
+    ]
+    kib = _fields(root / "proc/meminfo").get("MemTotal:")
+    if kib is not None:
+        limits.append(kib * 1024)
+    return min(limits, default=None)
+
+
 def available_bytes(root: Path = _ROOT) -> int | None:
     """What may still be taken without swapping or dying; `None` where the system does not say.
 

@@ -69,6 +69,20 @@ class Interrupt:
 
 
 @dataclass(frozen=True)
+class Warmed:
+    """Up: what `Warm` asked for is done."""
+
+    ticket: None = None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Up: a job has come, and nothing of it has been done. Who dies before has done it no harm."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True)
 class Report:
     """Up: an event of a running job."""
 
@@ -89,7 +103,7 @@ class Failed:
     """Up: a job broke down; words only, as an exception may not survive the way."""
 
     ticket: Ticket
-    kind: Literal["error", "memory", "device", "mistake"]
+    kind: Literal["error", "memory", "device", "lost", "mistake"]
     name: str
     """Name of the exception's class."""
     line: str

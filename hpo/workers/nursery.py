@@ -19,8 +19,8 @@ class Nursery:
     """Gives the slots of a group their children.
 
     A spare child has imported what takes seconds and knows no device yet, so that a slot whose
-    child broke down goes on at once. It is begun when all children that were given out are at
-    work: imports would take the cores from theirs.
+    child broke down goes on at once. It is begun when all children that were given out have done
+    their imports, from which it would take the cores, and one is at work.
     """
 
     def __init__(self, hello: Hello, say: Callable[[str], None] | None = None) -> None:
@@ -30,7 +30,9 @@ class Nursery:
         self._lock = threading.Lock()
         self._members: set[object] = set()
         self._starting: set[ChildProcess] = set()
-        """Given out, and not yet at work."""
+        """Given out, and not yet at work; a slot may have no work for its own."""
+        self._is_wanted = False
+        """Whether a child has begun to work since a spare was last thought of."""
         self._spare: ChildProcess | None = None
 
     def join(self, slot: object) -> None:
@@ -58,7 +60,10 @@ class Nursery:
         if child is not None:
             try:
                 child.send(Station(gpu))
-            except WorkerError:  # it died in waiting
+                has_died = child.has_died
+            except WorkerError:
+                has_died = True
+            if has_died:  # in waiting
                 child.destroy()
                 child = None
         if child is None:
@@ -74,14 +79,16 @@ class Nursery:
         return child
 
     def has_begun(self, child: ChildProcess) -> None:
-        """A child is at work; the last one of those given out lets the spare begin."""
+        """A child is at work, or still is; the spare begins when all others have warmed up."""
         with self._lock:
-            if child not in self._starting:
+            if child in self._starting:
+                self._starting.remove(child)
+                self._is_wanted = True
+            if not self._is_wanted or self._spare is not None or not self._members:
                 return
-            self._starting.remove(child)
-            if self._starting or self._spare is not None or not self._members:
-                return
-            self._spare = self._begin()
+            if all(one.has_spoken for one in self._starting):
+                self._is_wanted = False
+                self._spare = self._begin()
 
     def bury(self, child: ChildProcess) -> None:
         """Ends a child of which nothing more is wanted."""

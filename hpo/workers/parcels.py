@@ -6,9 +6,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from core.atomic import replace_file
+
+_SPOKESMEN = ("meta.json", "outcome.json")
+"""Each makes files valid that were written before it: of its checkpoint, of the whole run. The
+clock of a file system may be too coarse to tell that."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Parcel:
     """What has become of a folder's files since it was packed before."""
 
     files: tuple[tuple[str, bytes], ...]
-    """Relative path and content, in the order in which they were written."""
+    """Relative path and content, in the order in which they were written, but last those that
+    speak for others."""
     gone: tuple[str, ...] = ()
 
 
@@ -36,8 +41,7 @@ class Packer:
         """New and changed files, and the names of those that are gone."""
         before, self._known = self._known, self._look()
         changed = [name for name, stamp in self._known.items() if before.get(name) != stamp]
-        # A checkpoint's meta.json names a file that was written before it.
-        changed.sort(key=lambda name: self._known[name])
+        changed.sort(key=lambda name: (_rank(name), self._known[name]))
         files = tuple((name, (self._folder / name).read_bytes()) for name in changed)
         return Parcel(files, tuple(name for name in before if name not in self._known))
 
@@ -62,6 +66,11 @@ def unpack(parcel: Parcel, folder: Path) -> None:
         path.unlink(missing_ok=True)
         if path.parent != folder and not any(path.parent.iterdir()):
             shutil.rmtree(path.parent)
+
+
+def _rank(name: str) -> int:
+    last = PurePosixPath(name).name
+    return _SPOKESMEN.index(last) + 1 if last in _SPOKESMEN else 0
 
 
 def _write(content: bytes, path: Path) -> None:

@@ -7,35 +7,19 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from hpo.processes import ProcessId
 
 _PATIENCE_S = 120.0
 """How long a worker waits for one whose driver may be alive."""
 
 
-@dataclass(frozen=True)
-class ProcessId:
-    """A process, told from a later one of the same number."""
-
-    pid: int
-    start: int
-    """Clock ticks from boot to its start."""
-    boot: str
-    """The boot, and the process namespace in which `pid` counts."""
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The living process of a number; `None` if there is none, or on other than Linux."""
-        try:
-            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            space = Path("/proc/self/ns/pid").readlink()
-        except OSError:
-            return None
-        return None if state in "ZX" else cls(pid, int(fields[18]), f"{boot} {space}")
+class OccupiedError(Exception):
+    """Another worker is in a trial's folder, which says nothing about the trial."""
 
 
 @contextlib.contextmanager
@@ -43,14 +27,19 @@ def occupying(folder: Path, driver: ProcessId | None) -> Iterator[None]:
     """Holds a trial's folder for this process, which works for `driver`.
 
     A worker of a dead driver is ended, even if it is stopped: what it would still write counts
-    for nothing. Raises: filelock.Timeout if another holds the folder for two minutes.
+    for nothing. Raises: OccupiedError if another holds the folder for two minutes.
     """
     lock = FileLock(folder / ".worker.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         _end_orphan(folder)
-        lock.acquire(timeout=_PATIENCE_S)
+        try:
+            lock.acquire(timeout=_PATIENCE_S)
+        except Timeout:
+            raise OccupiedError(
+                f"another worker has been in {folder} for {_PATIENCE_S:.0f} s"
+            ) from None
     try:
         _write(folder, driver)
         yield
@@ -77,4 +66,4 @@ def _end_orphan(folder: Path) -> None:
         return
     if ProcessId.of(worker.pid) == worker and ProcessId.of(driver.pid) != driver:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(worker.pid, signal.SIGKILL)
+            os.killpg(worker.pid, signal.SIGKILL)  # with what it has started

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,6 +66,14 @@ class ChildProcess:
     def has_died(self) -> bool:
         return self._process.poll() is not None
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a message waits to be received, or the child has died."""
+        try:
+            return self._pipe.poll()
+        except OSError:
+            return True
+
     def begin(self, job: Job) -> None:
         """Sends a job. Raises: WorkerError if the child has died."""
         self._oom_kills = oom_kills()
@@ -73,7 +83,7 @@ class ChildProcess:
         """Sends a message. Raises: WorkerError if the child has died."""
         try:
             self._pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             raise self._obituary() from None
 
     def receive(self, silence_s: float) -> Any:
@@ -81,27 +91,33 @@ class ChildProcess:
         try:
             if self._pipe.poll(silence_s):
                 return self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             raise self._obituary() from None
         raise WorkerError(f"the worker said nothing for {silence_s:.0f} s", "hung")
 
     def kill(self) -> None:
-        """Ends the process at once."""
-        self._process.kill()
+        """Ends the process at once, with what it has started."""
+        if self._process.returncode is None:
+            self._kill_group()
 
     def destroy(self) -> None:
-        """Ends the process at once and lets go of it."""
-        self._process.kill()
+        """Ends the process at once, with what it has started, and lets go of it."""
+        self._kill_group()
         self._process.wait()
         self._let_go()
 
     def end(self) -> None:
         """Ends an idle process, which leaves when its pipe closes."""
         self._let_go()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_FAREWELL_S)
-        except subprocess.TimeoutExpired:
-            self.destroy()
+        self._kill_group()
+        self._process.wait()
+
+    def _kill_group(self) -> None:
+        """Ends what is left of the child's session: what a dead child has started lives on."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _let_go(self) -> None:
         self._pipe.close()

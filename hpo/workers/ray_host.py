@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -25,6 +26,7 @@ from core.errors import UserError
 from core.settings import RunConfig
 from core.task import Evaluation, Outcome, Progress, Scores, Verdict
 from hpo.slots import BreakdownKind, Work, WorkerError, WorkerMistakeError
+from hpo.workers.breakdowns import kind_of
 from hpo.workers.devices import Place
 from hpo.workers.local import LocalSlot
 from hpo.workers.messages import Hello, Job
@@ -148,12 +150,19 @@ class Host:
             mistake = (str(error), kind)
         except Exception as error:
             traceback.print_exc()
-            fault = (f"{self._node.name}: {type(error).__name__}: {error}", "error")
-        last = self._pack()
+            fault = self._fault_of(error)
+        last = None
+        try:
+            last = self._pack()
+        except OSError as error:  # what it came to is worth nothing without its files
+            result, mistake, fault = None, None, fault or self._fault_of(error)
         if self._packer is not None:
             self._packer = None
             shutil.rmtree(job.folder, ignore_errors=True)
         self._moments.put(Moment(result=result, fault=fault, mistake=mistake, parcel=last))
+
+    def _fault_of(self, error: Exception) -> tuple[str, BreakdownKind]:
+        return f"{self._node.name}: {type(error).__name__}: {error}", kind_of(error)
 
     def _do(self, job: Job) -> Outcome | Scores:
         if job.kind == "score_test":
@@ -196,15 +205,17 @@ class Host:
 
 def _own_folder(named: str | None) -> Path:
     """A folder of this node's, with what dead hosts have left in it swept out."""
-    if named:
-        folder = Path(named).expanduser().resolve()
-    else:
-        folder = Path(tempfile.gettempdir()) / f"hpo-{os.getuid()}"
+    # The name by default can be foretold: whoever came first may have made it.
+    default = Path(tempfile.gettempdir()) / f"hpo-{os.getuid()}"
+    folder = Path(named).expanduser().resolve() if named else default
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise NodeError(
             "this folder is somebody else's", where=str(folder), way_out=f"Set {OWN_FOLDER}."
         )
+    if not named:
+        folder.chmod(0o700)
     for left in (folder / "jobs").glob("*"):
         if not Path(f"/proc/{left.name}").exists():
             with contextlib.suppress(OSError):

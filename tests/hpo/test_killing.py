@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,8 @@ def test_a_second_ctrl_c_kills_at_once(
     make_study(space=SPACE + '"model.kind" = { type = "categorical", choices = ["silent"] }\n')
     with _start(tmp_path) as process:
         _read_until(process, "0 at 4")
+        while not list((tmp_path / "runs").rglob("silent")):  # it may still ask what to do
+            time.sleep(0.02)
         process.send_signal(number)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)  # the child hears nothing
@@ -109,10 +112,12 @@ def test_a_killed_worker_costs_its_trial_no_more_than_an_attempt(
 ) -> None:
     study, runs = make_study(), tmp_path / "runs"
     with _start(tmp_path, *SLOW) as process:
-        for text in ("0 at 4", "0 at 8", "2 at 10"):
+        for text in ("0 at 4", "0 at 8", "2 at 6"):
             _read_until(process, text)
+            process.send_signal(signal.SIGSTOP)  # lest it give the spare work between two kills
             for child in _children_of(process.pid):
                 os.kill(child, signal.SIGKILL)
+            process.send_signal(signal.SIGCONT)
         output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     assert [trial.attempts for trial in read_study(None, "toy", runs).trials] == [3, 1, 2]

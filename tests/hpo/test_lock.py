@@ -77,6 +77,7 @@ def test_a_process_of_the_same_number_is_not_taken_for_the_owner() -> None:
     assert is_alive(replace(me, started=me.started - 1)) is False
     assert is_alive(replace(me, boot="of yesterday")) is False
     assert is_alive(replace(me, host="elsewhere")) is None
+    assert is_alive(replace(me, boot=me.boot + "1")) is None  # a container of the same name
     assert is_alive(Owner(me.host, me.pid, me.since)) is None
 
 

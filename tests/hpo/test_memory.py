@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hpo.cli import main
 from hpo.declarations import load_study
 from hpo.events import TrialEnded, TrialStarted
 from hpo.memory import MemoryCheck, parse_memory, slot_memory
+from hpo.workers.memory import total_bytes
 
 GIB = 2**30
 
@@ -102,17 +104,17 @@ def test_amounts_are_told_apart(heavy: None, make_study: MakeStudy) -> None:
 def test_the_machines_memory_is_shared_by_its_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo, own = tmp_path / "meminfo", tmp_path / "cgroup"
+    meminfo, own = tmp_path / "proc/meminfo", tmp_path / "proc/self/cgroup"
+    groups = tmp_path / "sys/fs/cgroup"
+    own.parent.mkdir(parents=True)
     meminfo.write_text("MemTotal:       8388608 kB\nMemFree:   1 kB\n")
     own.write_text("0::/a/b\n")
-    (tmp_path / "groups" / "a" / "b").mkdir(parents=True)
-    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
-    monkeypatch.setattr(memory, "_OWN_CGROUP", own)
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "groups")
+    (groups / "a" / "b").mkdir(parents=True)
+    monkeypatch.setattr(memory, "total_bytes", partial(total_bytes, tmp_path))
     assert slot_memory(["cpu"] * 3) == 8 * GIB // 3
-    (tmp_path / "groups" / "a" / "b" / "memory.max").write_text("max\n")
+    (groups / "a" / "b" / "memory.max").write_text("max\n")
     assert slot_memory(["cpu"]) == 8 * GIB
-    (tmp_path / "groups" / "a" / "memory.max").write_text(f"{2 * GIB}\n")
+    (groups / "a" / "memory.max").write_text(f"{2 * GIB}\n")
     assert slot_memory(["cpu", "cpu"]) == GIB
     meminfo.unlink()
     own.unlink()

@@ -25,11 +25,11 @@ def test_what_changed_arrives_and_what_is_gone_goes(tmp_path: Path) -> None:
     _write(here, "outcome.json", b"", 3)
     packer = Packer(here)
     first = packer.pack()
-    # In the order in which they were written: a meta.json comes after what it names.
+    # In the order in which they were written, but what makes others valid comes after them.
     assert [name for name, _ in first.files] == [
-        "outcome.json",
         "checkpoint/state-1",
         "checkpoint/meta.json",
+        "outcome.json",
     ]
     unpack(first, there)
     assert packer.pack() == Parcel(())
@@ -45,6 +45,13 @@ def test_what_changed_arrives_and_what_is_gone_goes(tmp_path: Path) -> None:
         path.unlink()
     unpack(packer.pack(), there)
     assert [path.name for path in there.iterdir()] == ["outcome.json"]
+
+
+def test_a_coarse_clock_puts_no_meta_json_before_what_it_names(tmp_path: Path) -> None:
+    for name, size in (("outcome.json", 1), ("a/meta.json", 2), ("a/weights", 99)):
+        _write(tmp_path, name, b"x" * size, 5)
+    names = [name for name, _ in Packer(tmp_path).pack().files]
+    assert names == ["a/weights", "a/meta.json", "outcome.json"]
 
 
 def test_what_is_skipped_or_not_wanted_is_not_packed(tmp_path: Path) -> None:

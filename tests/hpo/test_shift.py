@@ -64,6 +64,40 @@ def test_the_second_interrupt_kills_and_is_no_devices_fault() -> None:
     assert not crew._quarantine._faults
 
 
+def test_a_kill_that_came_before_the_work_had_begun_is_not_lost() -> None:
+    slot = Killable()
+    crew = Shift([slot])
+
+    def loop(index: int, _slot: Slot) -> None:
+        with pytest.raises(WorkerError), crew.attempt(index, index):
+            crew.interrupt()
+            crew.interrupt()
+            slot.killed.clear()  # there was nothing to be killed yet
+            slot.wait()
+
+    crew.run(loop)
+    assert crew.is_interrupted
+
+
+def test_an_error_of_the_watch_ends_the_shift_and_kills_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shift, "GRACE_S", 0.1)
+    crew = Shift([Killable(), Killable()])
+    together = threading.Barrier(2, timeout=20)
+
+    def is_overdue() -> bool:
+        raise ZeroDivisionError
+
+    def loop(index: int, slot: Any) -> None:
+        with crew.attempt(index, index, is_overdue):
+            together.wait()
+            slot.wait()
+
+    with pytest.raises(ZeroDivisionError):
+        crew.run(loop)
+
+
 def test_only_the_slot_whose_work_is_overdue_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift, "GRACE_S", 0.1)
     slots = [Killable(), Killable()]

@@ -191,6 +191,22 @@ def test_a_child_that_cannot_start_says_why(
         slot.run(make_work(), Listener())
 
 
+def test_a_child_that_dies_in_mid_message_is_one_that_was_killed(
+    slot: LocalSlot, make_work: MakeWork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(
+        f"#!{sys.executable}\nimport os, signal, sys\npipe = int(sys.argv[4])\n"
+        "os.read(pipe, 1 << 16)\nos.write(pipe, b'\\0\\0\\0\\x64short')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    broken.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(WorkerError, match=r"^the worker was killed$") as caught:
+        slot.run(make_work(), Listener())
+    assert caught.value.kind == "killed"
+
+
 def test_a_child_that_dies_before_it_is_greeted_leaves_nothing_open(
     slot: LocalSlot, make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

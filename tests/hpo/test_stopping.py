@@ -14,7 +14,7 @@ import pytest
 from toy_bench import SPACE, MakeStudy
 from toy_runs import run_study
 
-from hpo import lock, stopping
+from hpo import stopping
 from hpo.cli import main
 from hpo.interrupts import terminating_as_ctrl_c
 from hpo.lock import Owner
@@ -171,7 +171,7 @@ def test_a_driver_elsewhere_finds_a_word_meant_for_it(
     assert received == [signal.SIGTERM] * signals
 
 
-def test_only_the_very_process_is_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_very_process_is_signalled() -> None:
     me = Owner.myself()
     descriptor = stopping._open_process(me)
     assert descriptor is not None
@@ -179,8 +179,8 @@ def test_only_the_very_process_is_signalled(monkeypatch: pytest.MonkeyPatch) -> 
     another = Owner(me.host, me.pid, me.since, me.boot, me.started + 1)
     assert stopping._open_process(another) is None
     assert stopping._open_process(Owner("elsewhere", me.pid, me.since)) is None
-    monkeypatch.setattr(lock, "_boot", lambda: "another boot")
-    assert stopping._open_process(me) is None
+    earlier = Owner(me.host, me.pid, me.since, "another boot", me.started)
+    assert stopping._open_process(earlier) is None
 
 
 def test_an_owner_without_a_name_is_told_of(

@@ -168,6 +168,7 @@ def _trouble(kind: Kind, step: int, folder: Path) -> None:
     if kind == "mistake":
         raise DataError("the numbers are gone", where="numbers.txt")
     if kind == "silent":
+        (folder / "silent").touch()
         time.sleep(60)
     if kind == "die_once" and not (folder / "died").exists():
         (folder / "died").touch()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from hpo.options import RunOptions
 from hpo.slots import WorkerError
 from hpo.workers import nursery
 from hpo.workers.local import LocalSlot, local_slots
+from hpo.workers.messages import Job
+from hpo.workers.process import ChildProcess
 
 HERE = Path(__file__).parent
 
@@ -86,10 +89,40 @@ def test_no_spare_is_begun_while_a_slots_own_child_starts(
 ) -> None:
     for slot in slots:
         slot.warm()
+    os.kill(slots[1]._child.pid, signal.SIGSTOP)
     slots[0].run(make_work(), _go_on)
     assert _spare(slots[0]) is None
+    os.kill(slots[1]._child.pid, signal.SIGCONT)
     slots[1].run(make_work(number=1), _go_on)
     assert _spare(slots[0]) is not None
+
+
+def test_a_warm_child_without_work_prevents_no_spare(
+    slots: Sequence[Any], make_work: MakeWork
+) -> None:
+    for slot in slots:
+        slot.warm()
+    _wait_until(lambda: slots[1]._child.has_spoken)
+    slots[0].run(make_work(), _go_on)
+    assert _spare(slots[0]) is not None
+
+
+def test_a_child_that_is_killed_before_it_has_its_job_costs_no_attempt(
+    slots: Sequence[Any], make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = []
+    begin = ChildProcess.begin
+
+    def begin_too_late(child: ChildProcess, job: Job) -> None:
+        if not killed:
+            killed.append(child.pid)
+            child.kill()
+        begin(child, job)
+
+    monkeypatch.setattr(ChildProcess, "begin", begin_too_late)
+    facts = slots[0].run(make_work(), _go_on).facts
+    assert facts["pid"] not in killed
+    assert len(killed) == 1
 
 
 def test_a_spare_that_died_in_waiting_costs_no_trial(
@@ -101,6 +134,24 @@ def test_a_spare_that_died_in_waiting_costs_no_trial(
     spare.kill()
     spare._process.wait()
     assert other.run(make_work(number=1), _go_on).facts["pid"] != spare.pid
+
+
+@pytest.mark.parametrize("trouble", ["family", "silent family"])
+def test_what_a_worker_has_started_ends_with_it(
+    trouble: str, slots: Sequence[Any], make_work: MakeWork, tmp_path: Path
+) -> None:
+    started = tmp_path / "0000" / "started"
+
+    def kill_when_it_is_silent() -> None:
+        _wait_until(lambda: started.exists() and started.read_text())
+        slots[0].kill()
+
+    if trouble == "silent family":
+        threading.Thread(target=kill_when_it_is_silent).start()
+    with pytest.raises(WorkerError, match="was killed"):
+        slots[0].run(make_work(trouble), _go_on)
+    pid = int(started.read_text())
+    _wait_until(lambda: not _is_alive(pid), 5.0)
 
 
 def test_where_memory_is_short_no_spare_is_kept_and_that_is_said_once(

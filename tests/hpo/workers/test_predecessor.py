@@ -10,14 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from toy_work import config
 
-from hpo.workers import predecessor
-from hpo.workers.predecessor import ProcessId
+from hpo.processes import ProcessId
+from hpo.workers import child, predecessor
+from hpo.workers.messages import Job
+from hpo.workers.predecessor import OccupiedError
 
 
 @pytest.fixture
 def holder() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(command, start_new_session=True) as process:
         yield process
         process.kill()
 
@@ -66,6 +70,22 @@ def test_nobody_else_is(case: str, holder: subprocess.Popen[bytes], tmp_path: Pa
     predecessor._end_orphan(tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):
         holder.wait(0.3)
+
+
+def test_a_folder_that_stays_occupied_is_not_the_trials_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predecessor, "_PATIENCE_S", 0.1)
+    job = Job("run", (3, 1), config("fine"), tmp_path)
+    with (
+        predecessor.occupying(tmp_path, None),
+        pytest.raises(OccupiedError) as caught,
+        predecessor.occupying(tmp_path, None),
+    ):
+        pass
+    failed = child._failure_of(caught.value, job)
+    assert (failed.kind, failed.line) == ("lost", str(caught.value))
+    assert str(tmp_path) in failed.line
 
 
 def test_a_process_that_is_gone_has_no_identity() -> None:

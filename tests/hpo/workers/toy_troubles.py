@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ def run(
     marker = folder / "tried"
     if not marker.exists():
         marker.touch()
-        _break(config.groups["model"]["kind"])
+        _break(config.groups["model"]["kind"], folder)
     seen = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "device": placement.device}
     return Outcome(
         state=OutcomeState.COMPLETED,
@@ -51,7 +52,7 @@ def run(
     )
 
 
-def _break(kind: str) -> None:
+def _break(kind: str, folder: Path) -> None:
     match kind:
         case "exit":
             sys.exit(3)
@@ -69,6 +70,12 @@ def _break(kind: str) -> None:
             bytearray(2 << 30)
         case "torch memory":
             raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        case "family":  # dies before what it has started
+            _start_another(folder)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "silent family":
+            _start_another(folder)
+            time.sleep(60)
         case "silent":
             time.sleep(60)
         case "frozen":
@@ -76,3 +83,8 @@ def _break(kind: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         case str(text) if text.startswith("raise "):
             raise RuntimeError(text.removeprefix("raise "))
+
+
+def _start_another(folder: Path) -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    (folder / "started").write_text(str(process.pid))
