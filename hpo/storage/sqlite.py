@@ -28,8 +28,11 @@ from hpo.storage.database import (
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite itself waits for another writer before it gives up once."""
+_DRIVER_BUSY_TIMEOUT_S = 0.5
+"""The same for a driver, whose thread must hear soon that it is to write no more."""
 PATIENCE_S = 600.0
-"""How long a transaction is tried again, with back-off, after that."""
+"""How long a transaction is tried again, with back-off, after that; a connection's execution
+option `patience_s` says otherwise."""
 
 _NETWORK_TYPES = (
     "nfs", "cifs", "smb", "afs", "ceph", "gluster", "lustre", "gpfs", "beegfs", "fuse.sshfs",
@@ -107,7 +110,7 @@ class SQLite:
             self._check()
             storage = RDBStorage(
                 self.url,
-                engine_kwargs=_engine_settings(),
+                engine_kwargs=_engine_settings(_DRIVER_BUSY_TIMEOUT_S),
                 skip_table_creation=self.exists,
             )
         _begin_with(storage.engine, "BEGIN IMMEDIATE")
@@ -126,7 +129,7 @@ class SQLite:
         refuse_missing(self)
         with telling(self):
             storage = RDBStorage(
-                self.url, engine_kwargs=_engine_settings(), skip_table_creation=True
+                self.url, engine_kwargs=_engine_settings(BUSY_TIMEOUT_S), skip_table_creation=True
             )
         _begin_with(storage.engine, statement)
         return storage
@@ -181,8 +184,8 @@ class SQLite:
             )
 
 
-def _engine_settings() -> dict[str, Any]:
-    return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+def _engine_settings(timeout_s: float) -> dict[str, Any]:
+    return {"connect_args": {"timeout": timeout_s}}
 
 
 def _begin_with(engine: sqlalchemy.Engine, statement: str) -> None:
@@ -203,7 +206,8 @@ def _begin_with(engine: sqlalchemy.Engine, statement: str) -> None:
     def _begin(connection: sqlalchemy.Connection) -> None:
         driver_connection = connection.connection.driver_connection
         assert driver_connection is not None
-        begin(driver_connection, statement)
+        patience_s = connection.get_execution_options().get("patience_s", PATIENCE_S)
+        begin(driver_connection, statement, patience_s)
 
 
 def begin(connection: sqlite3.Connection, statement: str, patience_s: float = PATIENCE_S) -> None:

@@ -88,6 +88,10 @@ def keep_in_memory(
         close(stored)
 
 
+class _EndedError(Exception):
+    """The writer is to store nothing more, not even what it has begun to."""
+
+
 class SteadfastStorage(InMemoryStorage):
     """The storage of one study, which its driver owns; a context in which it is written behind.
 
@@ -133,7 +137,10 @@ class SteadfastStorage(InMemoryStorage):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits until everything is stored. What went wrong before is not hidden by a failure."""
+        """Waits until everything is stored. What went wrong before is not hidden by a failure.
+
+        Nothing is written after that: the study may be another driver's by then.
+        """
         try:
             self.sync()
         except Exception:
@@ -143,7 +150,10 @@ class SteadfastStorage(InMemoryStorage):
             with self._changed:
                 self._is_closing = True
                 self._changed.notify_all()
-            self._writer.join(_LOOK_EVERY_S)  # it may hang in a call; it is a daemon
+            # It never waits for long in a file. In a server's connection it may, which is the one
+            # that holds the study's lock: nobody else has the study before that has ended.
+            is_file = self._database.engine.dialect.name == "sqlite"
+            self._writer.join(None if is_file else _LOOK_EVERY_S)
 
     @property
     def failure(self) -> BaseException | None:
@@ -159,6 +169,15 @@ class SteadfastStorage(InMemoryStorage):
                 )
                 self._changed.notify_all()
             return self._failure
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be stored."""
+        return self._is_closing or self.failure is not None
+
+    def _refuse_end(self) -> None:
+        if self._is_over:
+            raise _EndedError
 
     @property
     def _tried_s(self) -> float:
@@ -302,10 +321,12 @@ class SteadfastStorage(InMemoryStorage):
                 return False
         pause = _FIRST_PAUSE_S
         told = False
-        while self.failure is None:
+        while not self._is_over:
             rows, upto, contents = self._take()
             try:
                 ids = self._store(contents)
+            except _EndedError:
+                return False
             except Exception as error:
                 with self._changed:
                     self._newer = rows | self._newer
@@ -318,7 +339,8 @@ class SteadfastStorage(InMemoryStorage):
                         f"the database is away ({_in_a_line(error)}): what runs goes on, and "
                         "what is to be stored is kept"
                     )
-                time.sleep(pause)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_over, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             with self._changed:
@@ -352,7 +374,12 @@ class SteadfastStorage(InMemoryStorage):
 
     def _store(self, contents: Sequence[tuple[_Row, _Content]]) -> dict[int, int]:
         """Writes rows in one transaction; returns the ids of their trials by number."""
-        with self._database.engine.begin() as connection:
+        # A database that is busy is tried again by this thread, which looks whether it still may.
+        engine = self._database.engine.connect()
+        with self._database.engine.connect() as connection, connection.execution_options(
+            patience_s=0.0
+        ).begin():
+            self._refuse_end()
             ids = self._store_trials(connection, contents)
             parts: dict[sqlalchemy.Table, list[_Content]] = {}
             for row, content in contents:
@@ -361,6 +388,7 @@ class SteadfastStorage(InMemoryStorage):
                     parts.setdefault(row.table, []).append({**whose, **content})
             for table, part in parts.items():
                 _upsert(connection, table, part)
+            self._refuse_end()
         return ids
 
     def _store_trials(

@@ -288,6 +288,51 @@ def test_one_that_never_answers_is_given_up_too(database: Database) -> None:
             other.close()
 
 
+@pytest.mark.parametrize("asked", ["begin", "commit"])
+def test_nothing_is_written_once_the_study_may_be_anothers(
+    asked: str, database: Database
+) -> None:
+    """However long the last write hangs: here until the run has given up."""
+    with (
+        pytest.raises(StorageError, match="has been away"),
+        _through_proxy(database) as (storage, proxy),
+    ):
+        study = optuna.create_study(storage=storage, study_name="x")
+        storage.sync()
+        hangs = asked
+
+        def hang(what: str) -> str:
+            if what == hangs:
+                time.sleep(1.0)
+            return ""
+
+        # The check before the COMMIT comes before this: what hangs there is waited for.
+        proxy.fails = hang
+        storage._patience_s = 0.05
+        study.set_user_attr("a", 1)
+        storage.sync()
+    assert not storage._writer.is_alive()
+    assert _stored(database).user_attrs == ({} if asked == "begin" else {"a": 1})
+
+
+def test_who_waits_for_a_file_that_is_busy_writes_nothing_after_its_end(
+    database: Database,
+) -> None:
+    with (
+        pytest.raises(StorageError, match="has been away"),
+        keep_in_memory(database, "x", patience_s=0.05) as storage,
+    ):
+        study = optuna.create_study(storage=storage, study_name="x")
+        other = sqlite3.connect(tmp_file(database), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        study.set_user_attr("a", 1)
+        storage.sync()
+    other.rollback()
+    other.close()
+    assert not storage._writer.is_alive()
+    assert _stored(database).user_attrs == {}
+
+
 class TakenOver(UserError):
     """Another driver has the study."""
 
