@@ -15,6 +15,7 @@ from hpo.disk import telling_of_room
 from hpo.driver import Stop
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
+from hpo.interrupts import terminating_as_ctrl_c
 from hpo.lock import own
 from hpo.opening import open_study
 from hpo.options import RunOptions
@@ -77,6 +78,7 @@ def launch(
     if options.warm_start:
         prior = read_prior(study, options.warm_start, options.storage, runs)
     with ExitStack() as stack:
+        stack.enter_context(terminating_as_ctrl_c())
         stack.enter_context(telling_of_room(runs))
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
@@ -95,7 +97,6 @@ def launch(
                 tell=lambda text: observe(Note(text)),
             )
         )
-        stack.enter_context(obeying(database, study.name))
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
         mend_folders(study, found, folder)
@@ -106,6 +107,7 @@ def launch(
 
         clock = StudyClock(found.user_attrs.get(attributes.ELAPSED_S, 0.0), store, begun=begun)
         phases = Phases(study, options, total, folder, found, clock, observe, prior, slots)
+        stack.enter_context(obeying(database, study.name, phases.interrupt))
         phases.run(scheduler or build_scheduler(study))
     return Result(
         record=read_study(options.storage, study.name, runs, patience_s=_READ_BACK_S),

@@ -376,9 +376,10 @@ class SteadfastStorage(InMemoryStorage):
         """Writes rows in one transaction; returns the ids of their trials by number."""
         # A database that is busy is tried again by this thread, which looks whether it still may.
         engine = self._database.engine.connect()
-        with self._database.engine.connect() as connection, connection.execution_options(
-            patience_s=0.0
-        ).begin():
+        with (
+            self._database.engine.connect() as connection,
+            connection.execution_options(patience_s=0.0).begin(),
+        ):
             self._refuse_end()
             ids = self._store_trials(connection, contents)
             parts: dict[sqlalchemy.Table, list[_Content]] = {}

@@ -289,9 +289,7 @@ def test_one_that_never_answers_is_given_up_too(database: Database) -> None:
 
 
 @pytest.mark.parametrize("asked", ["begin", "commit"])
-def test_nothing_is_written_once_the_study_may_be_anothers(
-    asked: str, database: Database
-) -> None:
+def test_nothing_is_written_once_the_study_may_be_anothers(asked: str, database: Database) -> None:
     """However long the last write hangs: here until the run has given up."""
     with (
         pytest.raises(StorageError, match="has been away"),
