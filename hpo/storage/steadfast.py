@@ -412,8 +412,18 @@ class SteadfastStorage(InMemoryStorage):
                 ids[number] = connection.execute(added).scalar_one()
             elif number in trials:
                 mine = _TRIALS.c.trial_id == ids[number]
-                connection.execute(sqlalchemy.update(_TRIALS).where(mine).values(trials[number]))
+                update = sqlalchemy.update(_TRIALS).where(mine).values(trials[number])
+                if connection.execute(update).rowcount != 1:
+                    raise self._gone()
         return ids
+
+
+    def _gone(self) -> StorageError:
+        return StorageError(
+            "somebody has deleted the study, or a trial of it, while it was run",
+            where=self._where,
+            way_out="`hpo repair STUDY` rebuilds it from the trials' folders.",
+        )
 
 
 def _rows_of(trial: FrozenTrial) -> Iterator[_Row]:

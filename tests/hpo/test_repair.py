@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,16 +12,20 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
 from toy_bench import GRID, HALVING, MakeStudy, enqueue
 from toy_runs import Watcher, run_study
 
 from core.errors import UserError
+from core.sealed import read_sealed, write_sealed
 from hpo import attributes
 from hpo.cli import main
 from hpo.events import TrialEvaluated
+from hpo.folders import StudyFolder, make_private
 from hpo.lock import StudyOwnedError, own
 from hpo.repair import RepairError, repair
 from hpo.storage import StorageError, locate
+from hpo.trial_file import read_trial, write_trial
 
 
 def state_of(runs: Path, name: str = "toy") -> dict[str, Any]:
@@ -149,6 +154,19 @@ def test_a_folder_without_a_record_is_a_failed_trial_also_where_it_is_the_last(
         "COMPLETE",
         "FAIL",
     ]
+
+
+def test_a_curve_keeps_what_json_has_no_number_for(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "toy")
+    make_private(folder.trial(0))
+    curve = {1: 2.5, 2: math.inf, 3: -math.inf, 4: math.nan}
+    trial = create_trial(state=TrialState.RUNNING, intermediate_values=curve)
+    trial.number = 0
+    write_trial(folder, trial, [])
+    assert repr(read_trial(folder, 0).intermediate_values) == repr(curve)
+    path = folder.trial(0) / "trial.json"
+    write_sealed(path, {**read_sealed(path), "curve": {"1": 2.5, "2": None}})
+    assert read_trial(folder, 0).intermediate_values == {1: 2.5}, "as it was written once"
 
 
 @pytest.mark.parametrize("at", ["create_new_trial", "set_study_user_attr"])

@@ -331,6 +331,21 @@ def test_who_waits_for_a_file_that_is_busy_writes_nothing_after_its_end(
     assert _stored(database).user_attrs == {}
 
 
+def test_a_study_that_is_deleted_meanwhile_ends_the_run_in_one_line(database: Database) -> None:
+    with (
+        pytest.raises(StorageError, match=r"somebody has deleted the study.*`hpo repair STUDY`"),
+        keep_in_memory(database, "x") as storage,
+    ):
+        study = optuna.create_study(storage=storage, study_name="x")
+        trials.create(study, {}, {})
+        storage.sync()
+        other = database.open_for_request()
+        other.delete_study(other.get_study_id_from_name("x"))
+        close(other)
+        study.tell(0, 1.0)
+        storage.sync()
+
+
 class TakenOver(UserError):
     """Another driver has the study."""
 
