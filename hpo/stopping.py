@@ -254,8 +254,8 @@ class _Wait:
                 has_told = True
                 self.say(
                     f"{self.study}: {self.owner} is still running. It waits for its trials to "
-                    "save their checkpoints, or it cannot be reached. Ctrl-C here leaves it to that"
-                    + ("." if self.now else "; --now ends the trials at once.")
+                    "save their checkpoints, or it cannot be reached. Ctrl-C here leaves it to "
+                    "that" + ("." if self.now else "; --now ends the trials at once.")
                 )
             time.sleep(_WAIT_S)
         return how

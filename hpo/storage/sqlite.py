@@ -101,11 +101,9 @@ class SQLite:
     def open_for_driver(self) -> RDBStorage:
         """See `Database.open_for_driver`."""
         quieten()
-        tables_lock = self._lock_of(".tables")  # no study's name begins with a dot
-        make_private(tables_lock.parent)
         # `RDBStorage` creates tables in its constructor, unguarded: two drivers of two studies
         # that start together in one database would trip over each other.
-        with FileLock(tables_lock, timeout=PATIENCE_S, mode=0o600), telling(self):
+        with self._tables_lock(), telling(self):
             self._switch_to_wal()
             self._check()
             storage = RDBStorage(
@@ -140,23 +138,27 @@ class SQLite:
         `study` is owned by whoever asks. Raises: StudyOwnedError if another one of it is owned.
         """
         own = self._lock_of(study)
-        for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
-            other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
-            if path != own and not other.startswith(".") and lock.is_held(path):
-                raise lock.StudyOwnedError(other, lock.owner_of(path))
-        kept = self.path.with_name(
-            f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-        )
-        for suffix in (
-            "-shm",
-            "-wal",
-            "",
-        ):  # the file itself last: until then this can be repeated
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(kept.with_name(kept.name + suffix))
-        flush(self.path.parent)
+        # Held by whoever opens the database for a driver: none does between these renames.
+        with self._tables_lock():
+            for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
+                other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
+                if path != own and not other.startswith(".") and lock.is_held(path):
+                    raise lock.StudyOwnedError(other, lock.owner_of(path))
+            now = datetime.now(UTC)
+            kept = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S.%f}")
+            # The file itself last: until then this can be repeated.
+            for suffix in ("-shm", "-wal", ""):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.rename(kept.with_name(kept.name + suffix))
+            flush(self.path.parent)
         return kept
+
+    def _tables_lock(self) -> FileLock:
+        """Held by whoever creates tables or renames the file."""
+        path = self._lock_of(".tables")  # no study's name begins with a dot
+        make_private(path.parent)
+        return FileLock(path, timeout=PATIENCE_S, mode=0o600)
 
     def _lock_of(self, name: str) -> Path:
         """The file that the study's driver locks: the same one whatever the runs folder."""

@@ -212,6 +212,26 @@ def test_each_call_of_the_database_fails_once_and_nothing_differs(
     close(stored)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_start_survives_one_failing_call(when: str, database: Database) -> None:
+    close(database.open_for_driver())
+    for failing in range(1, 12):
+        name, calls = f"x{failing % 3}", 0
+        stored = database.open_for_driver()
+        proxy = Proxy(stored.engine)
+
+        def fails(asked: str, failing: int = failing) -> str:
+            nonlocal calls
+            calls += when == "before" or asked == "commit"
+            return when if calls == failing else ""
+
+        proxy.fails = fails
+        with SteadfastStorage(stored, name, where="", patience_s=60.0, tell=print) as storage:
+            optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+        close(stored)
+    assert len(optuna.get_all_study_names(database.open_for_reading())) == 3
+
+
 def test_a_slow_database_keeps_nobody_waiting_but_who_asks(database: Database) -> None:
     with keep_in_memory(database, "x") as storage:
         study = optuna.create_study(storage=storage, study_name="x")
@@ -331,7 +351,10 @@ def test_who_waits_for_a_file_that_is_busy_writes_nothing_after_its_end(
     assert _stored(database).user_attrs == {}
 
 
-def test_a_study_that_is_deleted_meanwhile_ends_the_run_in_one_line(database: Database) -> None:
+@pytest.mark.parametrize("change", ["tell", "create", "set_study"])
+def test_a_study_that_is_deleted_meanwhile_ends_the_run_in_one_line(
+    change: str, database: Database
+) -> None:
     with (
         pytest.raises(StorageError, match=r"somebody has deleted the study.*`hpo repair STUDY`"),
         keep_in_memory(database, "x") as storage,
@@ -342,7 +365,12 @@ def test_a_study_that_is_deleted_meanwhile_ends_the_run_in_one_line(database: Da
         other = database.open_for_request()
         other.delete_study(other.get_study_id_from_name("x"))
         close(other)
-        study.tell(0, 1.0)
+        if change == "tell":
+            study.tell(0, 1.0)
+        elif change == "create":
+            trials.create(study, {}, {})
+        else:
+            study.set_user_attr("a", 1)
         storage.sync()
 
 
