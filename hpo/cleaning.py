@@ -20,8 +20,8 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
     That is resumable state of finished trials and weights of all but the best `storage.keep` or
     finalists, which a killed run may have left; both of repeats of former finalists; and, once no
     study of the runs folder has trials to run, the results of stage A that they shared; and what
-    killed writers left half written anywhere in the runs folder. Trials that can go on keep all
-    they have, and no trial loses its records.
+    killed writers left half written in the study's folder and, while no driver runs, in what all
+    share. Trials that can go on keep all they have, and no trial loses its records.
 
     Raises: StudyOwnedError while a driver runs the study; UnknownStudyError.
     """
@@ -46,7 +46,11 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
         for place in _repeats_of_others(folder, entrants):
             folders += 1
             freed += remove(place)
-    freed += remove_leftovers(runs)
+        # Of other studies' files nobody here knows whether a writer elsewhere is at them: one on
+        # another machine, or in another container, looks dead from here.
+        freed += remove_leftovers(folder.path)
+    if not _is_any_driven(runs):
+        freed += remove_leftovers(folder.cache)
     if _is_at_rest(storage_url, runs):
         stages = folder.cache / "stages"
         if stages.is_dir():
@@ -70,6 +74,10 @@ def _repeats_of_others(folder: StudyFolder, entrants: set[int]) -> list[Path]:
 
 def _is_at_rest(storage_url: str | None, runs: Path) -> bool:
     """Whether all studies are finished, and no driver of another database uses the runs folder."""
-    if any(is_held(lock) for lock in runs.glob("*/driver.lock")):
+    if _is_any_driven(runs):
         return False
     return all(one.state == "finished" for one in list_studies(storage_url, runs))
+
+
+def _is_any_driven(runs: Path) -> bool:
+    return any(is_held(lock) for lock in runs.glob("*/driver.lock"))

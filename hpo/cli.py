@@ -283,11 +283,16 @@ def _stop(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.analysis.command import command_again
     from hpo.output import standing
     from hpo.stopping import stop_study
+    from hpo.storage import DatabaseAwayError
 
     how = stop_study(
         arguments.storage, arguments.study, arguments.runs_dir, now=arguments.now, say=out.say
     )
-    record = _read(arguments)
+    try:
+        record = _read(arguments)
+    except DatabaseAwayError as error:  # which the driver on this machine could be stopped without
+        out.say(f"{arguments.study}: {how}. How it stands cannot be read: {error}")
+        return DONE
     out.show(standing(record))
     if how == "not running":
         out.say(f"{record.name} is not running.")

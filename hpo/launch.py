@@ -15,6 +15,7 @@ from hpo.disk import telling_of_room
 from hpo.driver import Stop
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder
+from hpo.interrupts import terminating_as_ctrl_c
 from hpo.lock import own
 from hpo.memory import MemoryCheck, slot_memory
 from hpo.opening import open_study
@@ -78,6 +79,7 @@ def launch(
     if options.warm_start:
         prior = read_prior(study, options.warm_start, options.storage, runs)
     with ExitStack() as stack:
+        stack.enter_context(terminating_as_ctrl_c())
         stack.enter_context(telling_of_room(runs))
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
@@ -96,7 +98,6 @@ def launch(
                 tell=lambda text: observe(Note(text)),
             )
         )
-        stack.enter_context(obeying(database, study.name))
         if not storage.get_all_studies():  # before there is a study that could never run
             MemoryCheck(study, slot_memory([slot.device for slot in slots])).refuse_start()
         total = options.trials or study.trials
@@ -109,6 +110,7 @@ def launch(
 
         clock = StudyClock(found.user_attrs.get(attributes.ELAPSED_S, 0.0), store, begun=begun)
         phases = Phases(study, options, total, folder, found, clock, observe, prior, slots)
+        stack.enter_context(obeying(database, study.name, phases.interrupt))
         phases.run(scheduler or build_scheduler(study))
     return Result(
         record=read_study(options.storage, study.name, runs, patience_s=_READ_BACK_S),

@@ -68,6 +68,14 @@ class Phases:
     reading: TestReading | None = None
     failure: str | None = None
     _finals: Finals | None = field(default=None, init=False)
+    _shift: Shift = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._shift = Shift(self.slots, self._tell_quarantine)
+
+    def interrupt(self) -> None:
+        """Asks for an end as Ctrl-C does; the second time what runs is killed. Takes no lock."""
+        self._shift.interrupt()
 
     def run(self, scheduler: Scheduler) -> None:
         """Finishes the trials, repeats the best, and reads the test set if that is to be done."""
@@ -156,10 +164,6 @@ class Phases:
             self.observe(Note(f"no warm start from now on: give {again} to go on with it"))
 
     # What all phases rest on, made when the first of them asks
-
-    @cached_property
-    def _shift(self) -> Shift:
-        return Shift(self.slots, self._tell_quarantine)
 
     @cached_property
     def _roster(self) -> Roster:

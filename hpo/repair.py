@@ -31,6 +31,8 @@ from hpo.study_file import StudyRow, read_study_file
 from hpo.trial_file import STATE_NAMES, read_trial
 
 _LOST = "its record was damaged or missing when the study was repaired"
+_REPAIRING = "repairing"
+"""In place of the number of the format: a repair is under way, or was killed."""
 
 
 class RepairError(UserError):
@@ -121,7 +123,7 @@ def _read_study(folder: StudyFolder) -> StudyRow:
 
 def _read_trials(folder: StudyFolder) -> tuple[list[FrozenTrial], tuple[int, ...]]:
     """All trials by number, and those whose records are gone, which are entered as failed."""
-    numbers = {int(path.parent.name) for path in folder.trials.glob("[0-9]*/trial.json")}
+    numbers = {int(path.name) for path in folder.trials.glob("[0-9]*") if path.name.isdecimal()}
     trials, lost = [], []
     for number in range(max(numbers, default=-1) + 1):
         try:
@@ -147,13 +149,25 @@ def _open(database: Database, name: str) -> tuple[Path | None, RDBStorage]:
 
 
 def _has_study(storage: RDBStorage, name: str) -> bool:
-    """Whether the study is there; one that a killed repair left unfinished is deleted."""
+    """Whether the study is there; one that a killed repair left unfinished is deleted.
+
+    Raises: RepairError if there is one of that name that this program has not made.
+    """
     try:
         study_id = storage.get_study_id_from_name(name)
     except KeyError:
         return False
-    if attributes.IDENTITY in storage.get_study_user_attrs(study_id):
+    own = storage.get_study_user_attrs(study_id)
+    is_unfinished = own.get(attributes.SCHEMA) == _REPAIRING
+    if attributes.IDENTITY in own and not is_unfinished:
         return True
+    # Killed right after it was created, there is nothing in it that could be lost.
+    if not is_unfinished and (own or storage.get_all_trials(study_id, deepcopy=False)):
+        raise RepairError(
+            "the database has a study of that name that was not made by this program",
+            where=f"study {name!r}",
+            way_out="Delete that one, or name another database with --storage.",
+        )
     storage.delete_study(study_id)
     return False
 
@@ -161,12 +175,13 @@ def _has_study(storage: RDBStorage, name: str) -> bool:
 def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[FrozenTrial]) -> None:
     spec = find_task(row.own[attributes.DECLARATION]["task"])
     study = optuna.create_study(study_name=name, storage=storage, direction=spec.metric.direction)
+    study.set_user_attr(attributes.SCHEMA, _REPAIRING)
     for trial in trials:
         storage.create_new_trial(study._study_id, trial)
     for key, value in row.of_optuna.items():
         storage.set_study_system_attr(study._study_id, key, value)
-    # The identity last: a study that has it has all the rest.
-    for key in sorted(row.own, key=lambda key: key == attributes.IDENTITY):
+    # The format last: with it the study has all the rest.
+    for key in sorted(row.own, key=lambda key: key == attributes.SCHEMA):
         study.set_user_attr(key, row.own[key])
 
 

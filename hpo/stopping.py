@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from optuna.storages import RDBStorage
+
 from core.errors import UserError
-from hpo import attributes
+from hpo import attributes, lock
+from hpo.declarations.files import check_name
+from hpo.folders import StudyFolder
 from hpo.lock import Owner, is_alive
 from hpo.reading import read_study
 from hpo.storage import Database, close, locate, telling
+from hpo.storage.sqlite import SQLite
 
 LOOK_EVERY_S = 3.0
 """How often a driver looks for a word."""
@@ -30,6 +36,8 @@ _AGAIN_S = 1.0
 """Between two signals: of two at once a process may see only one."""
 _TELL_S, KILL_S = 10.0, 20.0
 """After so long a driver that has not stopped is spoken of, or, if it was to stop now, killed."""
+_AWAY_S = 3.0
+"""A driver that has lost its connection to a server, and its lock, has both again by then."""
 _WAIT_S = 0.2
 
 How = Literal["not running", "stopped", "killed"]
@@ -50,53 +58,111 @@ def stop_study(
     """Asks the driver of the study called `name` to stop, and waits until it has.
 
     `now` ends running trials at once. On this machine a driver that does not react to that is
-    killed after `KILL_S`.
+    killed after `KILL_S`, and the database is not needed.
 
     Raises: UnknownStudyError; StopError where the owner cannot be told.
     """
-    read_study(storage_url, name, runs_dir)
-    database = locate(storage_url, runs_dir.expanduser().resolve())
+    check_name(name, where="the study's name")
+    runs = runs_dir.expanduser().resolve()
+    folder, database = StudyFolder(runs, name), locate(storage_url, runs)
+    owner = lock.owner_of(folder.lock)
+    process = None if owner is None else _open_process(owner)
+    if owner is not None and process is not None:
+        say(f"{name}: asked {owner} to stop")
+        with closing(process):
+            return _Wait(name, owner, lambda: not lock.is_held(folder.lock), now, say).end(process)
+    read_study(storage_url, name, runs)
     owner = _owner_of(database, name)
     if owner is None:
         return "not running"
     process = _open_process(owner)
     say(f"{name}: asked {owner} to stop")
-    try:
-        if process is None:
-            _leave_word(database, name, owner, now=now)
-        return _wait(database, name, owner, process, now=now, say=say)
-    finally:
-        if process is not None:
-            os.close(process)
+    wait = _Wait(name, owner, lambda: not _is_owned(database, name), now, say)
+    if process is not None:
+        with closing(process):
+            return wait.end(process)
+    _leave_word(database, name, owner, now=now)
+    return wait.end(None)
 
 
 @contextmanager
-def obeying(database: Database, study: str) -> Iterator[None]:
-    """Inside, this process, which owns the study, stops as by Ctrl-C when it is asked to."""
-    done, me = threading.Event(), Owner.myself()
+def obeying(database: Database, study: str, interrupt: Callable[[], None]) -> Iterator[None]:
+    """Inside, calls `interrupt` from a thread when the driver, this one, is asked to stop.
 
-    def look() -> None:
-        signals = 0
-        while not done.wait(LOOK_EVERY_S):
-            wanted = _signals_wanted(database, study, me)
-            while signals < wanted and not done.is_set():
-                signals += 1
-                os.kill(os.getpid(), signal.SIGTERM)
-                done.wait(_AGAIN_S)
-
-    thread = threading.Thread(target=look, name="stop requests", daemon=True)
+    Once to stop, twice to end trials at once.
+    """
+    done = threading.Event()
+    thread = threading.Thread(
+        target=_Requests(database, study, interrupt).obey,
+        args=(done,),
+        name="stop requests",
+        daemon=True,
+    )
     thread.start()
     try:
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(_TELL_S)  # it may hang in a call; it is a daemon
+
+
+class _Requests:
+    """The words left for this driver, whose thread this is in."""
+
+    def __init__(self, database: Database, study: str, interrupt: Callable[[], None]) -> None:
+        self._database = database
+        self._study = study
+        self._interrupt = interrupt
+        self._me: Owner | None = None
+        self._storage: RDBStorage | None = None
+
+    def obey(self, done: threading.Event) -> None:
+        """Looks every few seconds until `done`."""
+        calls = 0
+        while not done.wait(LOOK_EVERY_S):
+            try:
+                wanted = self._wanted()
+            except Exception as error:  # the next look may tell more
+                logging.getLogger(__name__).debug("no look at stop requests: %s", error)
+                self._close()
+                continue
+            for _ in range(wanted - calls):
+                self._interrupt()
+            calls = max(calls, wanted)
+        self._close()
+        if calls:
+            self._forget()
+
+    def _wanted(self) -> int:
+        """How often this driver should have been interrupted: 0, 1 or, for all at once, 2."""
+        # As others read it, with the moment from which this run has owned the study.
+        self._me = self._me or self._database.owner_of(self._study)
+        with telling(self._database):
+            self._storage = self._storage or self._database.open_for_reading()
+            identifier = self._storage.get_study_id_from_name(self._study)
+            request = self._storage.get_study_user_attrs(identifier).get(attributes.STOP_REQUEST)
+        if self._me is None or not isinstance(request, dict):
+            return 0
+        if request.get("owner") != asdict(self._me):
+            return 0  # one to an earlier driver
+        return 2 if request.get("now") else 1
+
+    def _forget(self) -> None:
+        """Takes away the word that was obeyed."""
+        with suppress(Exception):  # none to a later run, as that owns the study from later on
+            _write_word(self._database, self._study, None)
+
+    def _close(self) -> None:
+        if self._storage is not None:
+            with suppress(Exception):
+                close(self._storage)
+            self._storage = None
 
 
 def _owner_of(database: Database, study: str) -> Owner | None:
     """Who runs the study; `None` for nobody. Raises: StopError if that one gives no name."""
     give_up = time.monotonic() + _TELL_S
-    while database.is_owned(study):
+    while _is_owned(database, study):
         owner = database.owner_of(study)
         if owner is not None:
             return owner
@@ -110,94 +176,100 @@ def _owner_of(database: Database, study: str) -> Owner | None:
     return None
 
 
-def _open_process(owner: Owner) -> int | None:
-    """A descriptor of the very process that owns the study; `None` if it is not on this machine.
+def _is_owned(database: Database, study: str) -> bool:
+    """Whether a driver owns the study, one that is just connecting again to a server too."""
+    give_up = time.monotonic() + (0.0 if isinstance(database, SQLite) else _AWAY_S)
+    while not database.is_owned(study):
+        if time.monotonic() >= give_up:
+            return False
+        time.sleep(_WAIT_S)
+    return True
 
-    The descriptor goes on meaning that process when its number is given to another.
-    """
+
+class _Process:
+    """The very process that owns a study, also when its number is given to another."""
+
+    def __init__(self, descriptor: int) -> None:
+        """`descriptor` is the kernel's of the process."""
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(select.select([self._descriptor], [], [], 0)[0])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Raises: StopError if it is another user's."""
+        try:
+            with suppress(ProcessLookupError):  # it has just ended
+                signal.pidfd_send_signal(self._descriptor, number)
+        except PermissionError:
+            raise StopError(
+                "the process that runs the study belongs to another user",
+                way_out="Let that user stop it.",
+            ) from None
+
+
+def _open_process(owner: Owner) -> _Process | None:
+    """The process that owns the study, to be closed; `None` if it is not on this machine."""
     if not hasattr(os, "pidfd_open"):
         return None
     try:
-        process = os.pidfd_open(owner.pid)
+        process = _Process(os.pidfd_open(owner.pid))
     except OSError:
         return None
     if is_alive(owner):
         return process
-    os.close(process)
+    process.close()
     return None
 
 
-def _wait(
-    database: Database,
-    study: str,
-    owner: Owner,
-    process: int | None,
-    *,
-    now: bool,
-    say: Callable[[str], None],
-) -> How:
-    begun = time.monotonic()
-    sent, has_told = 0, False
-    how: How = "stopped"
-    while database.is_owned(study):
-        waited = time.monotonic() - begun
-        if process is not None and (not sent or (now and waited > sent * _AGAIN_S)):
-            sent += 1
-            if now and waited > KILL_S:
+@dataclass
+class _Wait:
+    """For a driver that was asked to stop."""
+
+    study: str
+    owner: Owner
+    has_let_go: Callable[[], bool]
+    now: bool
+    say: Callable[[str], None]
+
+    def end(self, process: _Process | None) -> How:
+        """Signals `process`, where there is one on this machine, and waits."""
+        begun = time.monotonic()
+        signals, has_told = 0, False
+        how: How = "stopped"
+        while not (process is not None and process.has_ended) and not self.has_let_go():
+            waited = time.monotonic() - begun
+            if process is not None and signals < (2 if self.now else 1):
+                if waited >= signals * _AGAIN_S:
+                    signals += 1
+                    process.signal(signal.SIGTERM)
+            elif process is not None and self.now and waited > KILL_S:
                 how = "killed"
-            _signal(process, signal.SIGKILL if how == "killed" else signal.SIGTERM)
-        if waited > _TELL_S and not has_told:
-            has_told = True
-            say(
-                f"{study}: {owner} is still running. It waits for its trials to save their "
-                "checkpoints, or it cannot be reached. Ctrl-C here leaves it to that"
-                + ("." if now else "; --now ends the trials at once.")
-            )
-        time.sleep(_WAIT_S)
-    return how
-
-
-def _signal(process: int, number: signal.Signals) -> None:
-    try:
-        with suppress(ProcessLookupError):  # it has just ended
-            signal.pidfd_send_signal(process, number)
-    except PermissionError:
-        raise StopError(
-            "the process that runs the study belongs to another user",
-            way_out="Let that user stop it.",
-        ) from None
+                process.signal(signal.SIGKILL)
+            if waited > _TELL_S and not has_told:
+                has_told = True
+                self.say(
+                    f"{self.study}: {self.owner} is still running. It waits for its trials to "
+                    "save their checkpoints, or it cannot be reached. Ctrl-C here leaves it to "
+                    "that" + ("." if self.now else "; --now ends the trials at once.")
+                )
+            time.sleep(_WAIT_S)
+        return how
 
 
 def _leave_word(database: Database, study: str, owner: Owner, *, now: bool) -> None:
-    with telling(database), _closing(database.open_for_request()) as storage:
-        identifier = storage.get_study_id_from_name(study)
-        request = {"owner": _identity(owner), "now": now}
-        storage.set_study_user_attr(identifier, attributes.STOP_REQUEST, request)
+    _write_word(database, study, {"owner": asdict(owner), "now": now})
 
 
-def _signals_wanted(database: Database, study: str, me: Owner) -> int:
-    """How often this driver should have been signalled: 0, 1 or, to end trials at once, 2."""
-    try:
-        with telling(database), _closing(database.open_for_reading()) as storage:
+def _write_word(database: Database, study: str, word: dict[str, Any] | None) -> None:
+    with telling(database):
+        storage = database.open_for_request()
+        try:
             identifier = storage.get_study_id_from_name(study)
-            request = storage.get_study_user_attrs(identifier).get(attributes.STOP_REQUEST)
-    except (UserError, KeyError) as error:
-        # The database is away, or the study is not in it yet: the next look may tell more.
-        logging.getLogger(__name__).debug("no look at stop requests: %s", error)
-        return 0
-    if not isinstance(request, dict) or request.get("owner") != _identity(me):
-        return 0  # none, or one to an earlier driver
-    return 2 if request.get("now") else 1
-
-
-def _identity(owner: Owner) -> dict[str, Any]:
-    """What tells a process from every other; the time of owning differs from lock to lock."""
-    return {key: value for key, value in asdict(owner).items() if key != "since"}
-
-
-@contextmanager
-def _closing(storage: Any) -> Iterator[Any]:
-    try:
-        yield storage
-    finally:
-        close(storage)
+            storage.set_study_user_attr(identifier, attributes.STOP_REQUEST, word)
+        finally:
+            close(storage)

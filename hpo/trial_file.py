@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,7 +62,12 @@ def read_trial(folder: StudyFolder, number: int) -> FrozenTrial:
             | {key: stored[key] for key in _OWN if stored[key] is not None}
             | stored["attributes"],
             system_attrs=stored["system_attributes"],
-            intermediate_values={int(step): value for step, value in stored["curve"].items()},
+            # Written once as null: infinities, of which nobody knows the sign any more.
+            intermediate_values={
+                int(step): float(value)
+                for step, value in stored["curve"].items()
+                if value is not None
+            },
         )
         trial.datetime_start = _moment(stored["started"])
         trial.datetime_complete = _moment(stored["ended"])
@@ -88,7 +94,11 @@ def _described(trial: FrozenTrial, names: Sequence[str]) -> Mapping[str, Any]:
         "constraints": trial.constraints,
         "started": trial.datetime_start.isoformat() if trial.datetime_start else None,
         "ended": trial.datetime_complete.isoformat() if trial.datetime_complete else None,
-        "curve": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
+        "curve": {
+            # JSON has no number for the rest.
+            str(step): value if math.isfinite(value) else str(value)
+            for step, value in sorted(trial.intermediate_values.items())
+        },
         "attributes": {
             key: value
             for key, value in sorted(attributes.items())

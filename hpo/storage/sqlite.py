@@ -28,8 +28,11 @@ from hpo.storage.database import (
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite itself waits for another writer before it gives up once."""
+_DRIVER_BUSY_TIMEOUT_S = 0.5
+"""The same for a driver, whose thread must hear soon that it is to write no more."""
 PATIENCE_S = 600.0
-"""How long a transaction is tried again, with back-off, after that."""
+"""How long a transaction is tried again, with back-off, after that; a connection's execution
+option `patience_s` says otherwise."""
 
 _NETWORK_TYPES = (
     "nfs", "cifs", "smb", "afs", "ceph", "gluster", "lustre", "gpfs", "beegfs", "fuse.sshfs",
@@ -98,16 +101,14 @@ class SQLite:
     def open_for_driver(self) -> RDBStorage:
         """See `Database.open_for_driver`."""
         quieten()
-        tables_lock = self._lock_of(".tables")  # no study's name begins with a dot
-        make_private(tables_lock.parent)
         # `RDBStorage` creates tables in its constructor, unguarded: two drivers of two studies
         # that start together in one database would trip over each other.
-        with FileLock(tables_lock, timeout=PATIENCE_S, mode=0o600), telling(self):
+        with self._tables_lock(), telling(self):
             self._switch_to_wal()
             self._check()
             storage = RDBStorage(
                 self.url,
-                engine_kwargs=_engine_settings(),
+                engine_kwargs=_engine_settings(_DRIVER_BUSY_TIMEOUT_S),
                 skip_table_creation=self.exists,
             )
         _begin_with(storage.engine, "BEGIN IMMEDIATE")
@@ -126,7 +127,7 @@ class SQLite:
         refuse_missing(self)
         with telling(self):
             storage = RDBStorage(
-                self.url, engine_kwargs=_engine_settings(), skip_table_creation=True
+                self.url, engine_kwargs=_engine_settings(BUSY_TIMEOUT_S), skip_table_creation=True
             )
         _begin_with(storage.engine, statement)
         return storage
@@ -137,23 +138,27 @@ class SQLite:
         `study` is owned by whoever asks. Raises: StudyOwnedError if another one of it is owned.
         """
         own = self._lock_of(study)
-        for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
-            other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
-            if path != own and not other.startswith(".") and lock.is_held(path):
-                raise lock.StudyOwnedError(other, lock.owner_of(path))
-        kept = self.path.with_name(
-            f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
-        )
-        for suffix in (
-            "-shm",
-            "-wal",
-            "",
-        ):  # the file itself last: until then this can be repeated
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(kept.with_name(kept.name + suffix))
-        flush(self.path.parent)
+        # Held by whoever opens the database for a driver: none does between these renames.
+        with self._tables_lock():
+            for path in sorted(own.parent.glob(f"{self.path.name}@*.lock")):
+                other = path.name.removeprefix(f"{self.path.name}@").removesuffix(".lock")
+                if path != own and not other.startswith(".") and lock.is_held(path):
+                    raise lock.StudyOwnedError(other, lock.owner_of(path))
+            now = datetime.now(UTC)
+            kept = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S.%f}")
+            # The file itself last: until then this can be repeated.
+            for suffix in ("-shm", "-wal", ""):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.rename(kept.with_name(kept.name + suffix))
+            flush(self.path.parent)
         return kept
+
+    def _tables_lock(self) -> FileLock:
+        """Held by whoever creates tables or renames the file."""
+        path = self._lock_of(".tables")  # no study's name begins with a dot
+        make_private(path.parent)
+        return FileLock(path, timeout=PATIENCE_S, mode=0o600)
 
     def _lock_of(self, name: str) -> Path:
         """The file that the study's driver locks: the same one whatever the runs folder."""
@@ -181,8 +186,8 @@ class SQLite:
             )
 
 
-def _engine_settings() -> dict[str, Any]:
-    return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+def _engine_settings(timeout_s: float) -> dict[str, Any]:
+    return {"connect_args": {"timeout": timeout_s}}
 
 
 def _begin_with(engine: sqlalchemy.Engine, statement: str) -> None:
@@ -203,7 +208,8 @@ def _begin_with(engine: sqlalchemy.Engine, statement: str) -> None:
     def _begin(connection: sqlalchemy.Connection) -> None:
         driver_connection = connection.connection.driver_connection
         assert driver_connection is not None
-        begin(driver_connection, statement)
+        patience_s = connection.get_execution_options().get("patience_s", PATIENCE_S)
+        begin(driver_connection, statement, patience_s)
 
 
 def begin(connection: sqlite3.Connection, statement: str, patience_s: float = PATIENCE_S) -> None:

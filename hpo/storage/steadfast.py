@@ -17,26 +17,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.storage.database import Database, StorageError, close, is_transient
+from hpo.storage.database import Database, DatabaseAwayError, StorageError, close, is_transient
 
 PATIENCE_S = 600.0
 """How long a database may fail or be silent before the run ends."""
+_START_PATIENCE_S = 5.0
+"""The same before anything runs: a server may restart, but its name may be wrong, too."""
 _TELL_AFTER_S = 5.0
 """A database that is away for less is not worth a line."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _LOOK_EVERY_S = 0.2
 
+_STUDIES = models.StudyModel.__table__
 _TRIALS = models.TrialModel.__table__
 _PARAMS = models.TrialParamModel.__table__
 _VALUES = models.TrialValueModel.__table__
@@ -53,6 +58,7 @@ _INSERT: Mapping[str, Callable[[sqlalchemy.Table], Any]] = {
 }
 
 _Content = dict[str, Any]
+_T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +85,7 @@ def keep_in_memory(
 
     `tell` is called from a thread when the database goes away and when it is back.
     """
-    stored = database.open_for_driver()
+    stored = patiently(database.open_for_driver)
     try:
         with SteadfastStorage(
             stored, study_name, where=database.shown, patience_s=patience_s, tell=tell
@@ -87,6 +93,25 @@ def keep_in_memory(
             yield storage
     finally:
         close(stored)
+
+
+def patiently(call: Callable[[], _T]) -> _T:
+    """What `call` returns, called again for `_START_PATIENCE_S` while the database is away."""
+    give_up = time.monotonic() + _START_PATIENCE_S
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            is_away = isinstance(error, DatabaseAwayError) or is_transient(error)
+            if not is_away or time.monotonic() > give_up:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+class _EndedError(Exception):
+    """The writer is to store nothing more, not even what it has begun to."""
 
 
 class SteadfastStorage(InMemoryStorage):
@@ -121,7 +146,7 @@ class SteadfastStorage(InMemoryStorage):
         self._is_closing = False
         self._study_id: int | None = None
         """In the database."""
-        self._read(study_name)
+        patiently(partial(self._read, study_name))
         self._writer = threading.Thread(target=self._write_behind, daemon=True)
 
     def __enter__(self) -> Self:
@@ -134,7 +159,10 @@ class SteadfastStorage(InMemoryStorage):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits until everything is stored. What went wrong before is not hidden by a failure."""
+        """Waits until everything is stored. What went wrong before is not hidden by a failure.
+
+        Nothing is written after that: the study may be another driver's by then.
+        """
         try:
             self.sync()
         except Exception:
@@ -144,7 +172,10 @@ class SteadfastStorage(InMemoryStorage):
             with self._changed:
                 self._is_closing = True
                 self._changed.notify_all()
-            self._writer.join(_LOOK_EVERY_S)  # it may hang in a call; it is a daemon
+            # It never waits for long in a file. In a server's connection it may, which is the one
+            # that holds the study's lock: nobody else has the study before that has ended.
+            is_file = self._database.engine.dialect.name == "sqlite"
+            self._writer.join(None if is_file else _LOOK_EVERY_S)
 
     @property
     def failure(self) -> BaseException | None:
@@ -160,6 +191,15 @@ class SteadfastStorage(InMemoryStorage):
                 )
                 self._changed.notify_all()
             return self._failure
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be stored."""
+        return self._is_closing or self.failure is not None
+
+    def _refuse_end(self) -> None:
+        if self._is_over:
+            raise _EndedError
 
     @property
     def _tried_s(self) -> float:
@@ -199,8 +239,17 @@ class SteadfastStorage(InMemoryStorage):
         """See Optuna. The row is made at once: nothing can be begun without it."""
         in_memory = super().create_new_study(directions, study_name)
         if self._study_id is None:
-            self._study_id = self._database.create_new_study(directions, study_name)
+            self._study_id = patiently(partial(self._create, directions, study_name))
         return in_memory
+
+    def _create(self, directions: Sequence[StudyDirection], study_name: str | None) -> int:
+        try:
+            return self._database.create_new_study(directions, study_name)
+        except DuplicatedStudyError:
+            # By the call before, whose reply was lost: only its owner creates a study.
+            if study_name is None:
+                raise
+            return self._database.get_study_id_from_name(study_name)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         with self._change(_Row(_STUDY_USER, None, key)):
@@ -274,12 +323,17 @@ class SteadfastStorage(InMemoryStorage):
         except KeyError:
             return
         stored = self._study_id
-        study = super().create_new_study(self._database.get_study_directions(stored), study_name)
-        for key, value in self._database.get_study_user_attrs(stored).items():
+        directions = self._database.get_study_directions(stored)
+        of_user = self._database.get_study_user_attrs(stored)
+        of_system = self._database.get_study_system_attrs(stored)
+        found = self._database.get_all_trials(stored, deepcopy=False)
+        # Nothing of the database from here on: what failed before can be called again.
+        study = super().create_new_study(directions, study_name)
+        for key, value in of_user.items():
             super().set_study_user_attr(study, key, value)
-        for key, value in self._database.get_study_system_attrs(stored).items():
+        for key, value in of_system.items():
             super().set_study_system_attr(study, key, value)
-        for trial in self._database.get_all_trials(stored, deepcopy=False):
+        for trial in found:
             self._ids[trial.number] = trial._trial_id
             super().create_new_trial(study, trial)
 
@@ -303,10 +357,12 @@ class SteadfastStorage(InMemoryStorage):
                 return False
         pause = _FIRST_PAUSE_S
         told = False
-        while self.failure is None:
+        while not self._is_over:
             rows, upto, contents = self._take()
             try:
                 ids = self._store(contents)
+            except _EndedError:
+                return False
             except Exception as error:
                 with self._changed:
                     self._newer = rows | self._newer
@@ -319,7 +375,8 @@ class SteadfastStorage(InMemoryStorage):
                         f"the database is away ({_in_a_line(error)}): what runs goes on, and "
                         "what is to be stored is kept"
                     )
-                time.sleep(pause)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_over, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             with self._changed:
@@ -353,7 +410,15 @@ class SteadfastStorage(InMemoryStorage):
 
     def _store(self, contents: Sequence[tuple[_Row, _Content]]) -> dict[int, int]:
         """Writes rows in one transaction; returns the ids of their trials by number."""
-        with self._database.engine.begin() as connection:
+        # A database that is busy is tried again by this thread, which looks whether it still may.
+        with (
+            self._database.engine.connect() as connection,
+            connection.execution_options(patience_s=0.0).begin(),
+        ):
+            self._refuse_end()
+            mine = sqlalchemy.select(_STUDIES).where(_STUDIES.c.study_id == self._study_id)
+            if connection.execute(mine).first() is None:
+                raise self._gone()
             ids = self._store_trials(connection, contents)
             parts: dict[sqlalchemy.Table, list[_Content]] = {}
             for row, content in contents:
@@ -362,6 +427,7 @@ class SteadfastStorage(InMemoryStorage):
                     parts.setdefault(row.table, []).append({**whose, **content})
             for table, part in parts.items():
                 _upsert(connection, table, part)
+            self._refuse_end()
         return ids
 
     def _store_trials(
@@ -384,8 +450,17 @@ class SteadfastStorage(InMemoryStorage):
                 ids[number] = connection.execute(added).scalar_one()
             elif number in trials:
                 mine = _TRIALS.c.trial_id == ids[number]
-                connection.execute(sqlalchemy.update(_TRIALS).where(mine).values(trials[number]))
+                update = sqlalchemy.update(_TRIALS).where(mine).values(trials[number])
+                if connection.execute(update).rowcount != 1:
+                    raise self._gone()
         return ids
+
+    def _gone(self) -> StorageError:
+        return StorageError(
+            "somebody has deleted the study, or a trial of it, while it was run",
+            where=self._where,
+            way_out="`hpo repair STUDY` rebuilds it from the trials' folders.",
+        )
 
 
 def _rows_of(trial: FrozenTrial) -> Iterator[_Row]:

@@ -13,7 +13,7 @@ from hpo.cleaning import clean
 from hpo.declarations import Study
 from hpo.events import Event, TrialEvaluated, TrialStarted
 from hpo.launch import launch
-from hpo.lock import StudyOwnedError
+from hpo.lock import StudyOwnedError, own
 from hpo.options import RunOptions
 from hpo.output import standing
 from hpo.reading import UnknownStudyError, list_studies, read_study
@@ -179,6 +179,23 @@ def test_cleaning_frees_what_a_killed_run_left(make_study: MakeStudy, tmp_path: 
     assert len(list(trials.glob("*/trial.json"))) == 7
     assert not stages.exists()
     assert clean(None, "toy", runs) == (0, 0)
+
+
+def test_cleaning_leaves_the_temporary_files_of_other_studies(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    _run(make_study(), runs, trials=1)
+    _run(make_study("other"), runs, trials=1)
+    name = f".x.json.{2**22 - 1}.{'0' * 12}.tmp"
+    mine, shared, others = (runs / folder / name for folder in ("toy", ".cache", "other"))
+    for path in (mine, shared, others):
+        path.write_text("1234567")
+    with own(runs / "other" / "driver.lock", "other"):
+        assert clean(None, "toy", runs) == (0, 7)
+    assert (mine.exists(), shared.exists(), others.exists()) == (False, True, True)
+    assert clean(None, "toy", runs) == (0, 7)
+    assert (shared.exists(), others.exists()) == (False, True)
 
 
 def test_cleaning_touches_no_study_that_is_run_or_can_go_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,16 +11,21 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
 from toy_bench import GRID, HALVING, MakeStudy, enqueue
 from toy_runs import Watcher, run_study
 
 from core.errors import UserError
+from core.sealed import read_sealed, write_sealed
 from hpo import attributes
 from hpo.cli import main
 from hpo.events import TrialEvaluated
+from hpo.folders import StudyFolder, make_private
 from hpo.lock import StudyOwnedError, own
-from hpo.repair import repair
+from hpo.repair import RepairError, repair
 from hpo.storage import StorageError, locate
+from hpo.trial_file import read_trial, write_trial
 
 
 def state_of(runs: Path, name: str = "toy") -> dict[str, Any]:
@@ -133,6 +139,74 @@ def test_lost_records_are_failed_trials(make_study: MakeStudy, tmp_path: Path) -
         "COMPLETE",
     ]
     run_study(study, runs)
+
+
+def test_a_folder_without_a_record_is_a_failed_trial_also_where_it_is_the_last(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs, study = tmp_path / "runs", make_study()
+    run_study(study, runs)
+    (runs / "hpo.db").unlink()
+    (runs / "toy" / "trials" / "0002" / "trial.json").unlink()
+    assert repair(None, "toy", runs).lost == (2,)
+    assert [one["state"].name for one in state_of(runs)["trials"]] == [
+        "COMPLETE",
+        "COMPLETE",
+        "FAIL",
+    ]
+
+
+def test_a_curve_keeps_what_json_has_no_number_for(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "toy")
+    make_private(folder.trial(0))
+    curve = {1: 2.5, 2: math.inf, 3: -math.inf, 4: math.nan}
+    trial = create_trial(state=TrialState.RUNNING, intermediate_values=curve)
+    trial.number = 0
+    write_trial(folder, trial, [])
+    assert repr(read_trial(folder, 0).intermediate_values) == repr(curve)
+    path = folder.trial(0) / "trial.json"
+    write_sealed(path, {**read_sealed(path), "curve": {"1": 2.5, "2": None}})
+    assert read_trial(folder, 0).intermediate_values == {1: 2.5}, "as it was written once"
+
+
+@pytest.mark.parametrize("at", ["create_new_trial", "set_study_user_attr"])
+def test_a_repair_that_was_killed_is_done_again(
+    at: str, make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, study = tmp_path / "runs", make_study()
+    run_study(study, runs)
+    before = state_of(runs)
+    (runs / "hpo.db").unlink()
+    real = getattr(RDBStorage, at)
+    for failing in (1, 2, 3):
+        calls = 0
+
+        def fall(*arguments: Any, failing: int = failing) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise ZeroDivisionError
+            return real(*arguments)
+
+        monkeypatch.setattr(RDBStorage, at, fall)
+        with pytest.raises(ZeroDivisionError):
+            repair(None, "toy", runs)
+    monkeypatch.setattr(RDBStorage, at, real)
+    assert repair(None, "toy", runs).is_rebuilt
+    assert state_of(runs) == before
+
+
+def test_a_study_of_another_program_is_left_alone(make_study: MakeStudy, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    run_study(make_study(), runs, trials=1)
+    (runs / "hpo.db").unlink()
+    theirs = optuna.create_study(
+        study_name="toy", storage=optuna.storages.RDBStorage(f"sqlite:///{runs / 'hpo.db'}")
+    )
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    with pytest.raises(RepairError, match="'toy': the database has a study of that name that was"):
+        repair(None, "toy", runs)
+    assert len(state_of(runs)["trials"]) == 2
 
 
 def test_who_owns_a_study_is_not_disturbed(make_study: MakeStudy, tmp_path: Path) -> None:

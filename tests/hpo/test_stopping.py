@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_bench import SPACE, MakeStudy
 from toy_runs import run_study
 
-from hpo import stopping
+from hpo import attributes, stopping
 from hpo.cli import main
 from hpo.interrupts import terminating_as_ctrl_c
 from hpo.lock import Owner
 from hpo.reading import read_study
 from hpo.stopping import StopError, obeying, stop_study
-from hpo.storage import locate
+from hpo.storage import DatabaseAwayError, locate
+from hpo.storage.sqlite import SQLite
 
 HERE = Path(__file__).parent
 SILENT = SPACE + '"model.kind" = { type = "categorical", choices = ["silent"] }\n'
@@ -137,45 +140,130 @@ def test_an_unknown_study_is_a_mistake(
     assert "no study 'tyo' has been run here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("now", "signals"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize(("now", "calls"), [(False, 1), (True, 2)])
 def test_a_driver_elsewhere_finds_a_word_meant_for_it(
-    now: bool,
-    signals: int,
-    make_study: MakeStudy,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    now: bool, calls: int, make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "runs"
     run_study(make_study(), runs, trials=1)
     database = locate(None, runs.resolve())
     monkeypatch.setattr(stopping, "LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(stopping, "_AGAIN_S", 0.05)
     received: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    # As if this process were on another machine than the one that stops it.
-    monkeypatch.setattr(stopping, "_open_process", lambda owner: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with database.own("toy"), obeying(database, "toy", lambda: received.append(1)):
+        owner = database.owner_of("toy")
+        assert owner is not None
+        for earlier in (Owner("elsewhere", 1, "then"), replace(owner, since="earlier")):
+            stopping._leave_word(database, "toy", earlier, now=True)
+            time.sleep(0.3)
+            assert not received
+        stopping._leave_word(database, "toy", owner, now=now)
+        end = time.monotonic() + 20
+        while len(received) < calls and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.3)
+    assert len(received) == calls
+    assert signal.getsignal(signal.SIGTERM) is before
+    stored = read_study(None, "toy", runs).optuna_study.user_attrs
+    assert stored[attributes.STOP_REQUEST] is None, "what was obeyed is taken away"
+
+
+def test_a_look_that_fails_is_not_the_last_and_the_database_stays_open(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    run_study(make_study(), runs, trials=1)
+    database = locate(None, runs.resolve())
+    monkeypatch.setattr(stopping, "LOOK_EVERY_S", 0.05)
+    received: list[int] = []
+    opened: list[int] = []
+    real = type(database).open_for_reading
+
+    def fall(self: Any) -> Any:
+        opened.append(1)
+        if len(opened) == 1:
+            raise ZeroDivisionError
+        return real(self)
+
+    monkeypatch.setattr(type(database), "open_for_reading", fall)
+    with database.own("toy"), obeying(database, "toy", lambda: received.append(1)):
+        time.sleep(0.5)
+        owner = database.owner_of("toy")
+        assert owner is not None
+        stopping._leave_word(database, "toy", owner, now=False)
+        end = time.monotonic() + 20
+        while not received and time.monotonic() < end:
+            time.sleep(0.02)
+    assert received == [1]
+    assert len(opened) == 2
+
+
+def test_a_driver_on_this_machine_is_stopped_without_its_database(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_away(*_: object) -> bool:
+        raise DatabaseAwayError("away")
+
+    driver.read_until(" at 1")
+    with monkeypatch.context() as patch:
+        for name in ("is_owned", "owner_of", "open_for_reading", "open_for_request"):
+            patch.setattr(SQLite, name, be_away)
+        said: list[str] = []
+        assert stop_study(None, "toy", tmp_path / "runs", now=False, say=said.append) == "stopped"
+    assert driver.process.wait(20) == 130
+
+
+def test_a_driver_that_connects_again_is_not_taken_for_none(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    class Server:
+        asked = 0
+
+        def is_owned(self, study: str) -> bool:
+            self.asked += 1
+            return self.asked > 3
+
+    assert stopping._is_owned(Server(), "toy")  # type: ignore[arg-type]
+
+
+def test_a_driver_is_told_twice_to_stop_now_and_then_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[signal.Signals] = []
+
+    class Process:
+        has_ended = property(lambda self: signal.SIGKILL in sent)
+        signal = staticmethod(sent.append)
+
+    for name, value in (("_AGAIN_S", 0.05), ("KILL_S", 0.5), ("_WAIT_S", 0.02)):
+        monkeypatch.setattr(stopping, name, value)
+    me = Owner.myself()
+    wait = stopping._Wait("toy", me, lambda: False, now=True, say=lambda _: None)
+    assert wait.end(Process()) == "killed"  # type: ignore[arg-type]
+    assert sent == [signal.SIGTERM, signal.SIGTERM, signal.SIGKILL]
+
+
+def test_a_run_from_python_takes_sigterm_for_ctrl_c_from_its_beginning(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    def make_slots(*_: object) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with database.own("toy"), obeying(database, "toy"):
-            stopping._leave_word(database, "toy", Owner("elsewhere", 1, "then"), now=True)
-            time.sleep(0.3)
-            assert not received  # an earlier driver's
-            owner = database.owner_of("toy")
-            assert owner is not None
-            stopping._leave_word(database, "toy", owner, now=now)
-            end = time.monotonic() + 20
-            while len(received) < signals and time.monotonic() < end:
-                time.sleep(0.02)
-            time.sleep(0.3)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(make_study(), tmp_path / "runs", make_slots=make_slots)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert received == [signal.SIGTERM] * signals
 
 
 def test_only_the_very_process_is_signalled() -> None:
     me = Owner.myself()
     descriptor = stopping._open_process(me)
     assert descriptor is not None
-    os.close(descriptor)
+    descriptor.close()
     another = Owner(me.host, me.pid, me.since, me.boot, me.started + 1)
     assert stopping._open_process(another) is None
     assert stopping._open_process(Owner("elsewhere", me.pid, me.since)) is None
@@ -191,7 +279,7 @@ def test_an_owner_without_a_name_is_told_of(
     monkeypatch.setattr(stopping, "_TELL_S", 0.3)
     database = locate(None, runs.resolve())
     with database.own("toy"):
-        for name in (runs / ".locks").glob("*.owner.json"):
+        for name in runs.rglob("*.owner.json"):
             name.unlink()
         with pytest.raises(StopError, match="has not given its name"):
             stop_study(None, "toy", runs, now=False, say=lambda _: None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from filelock import Timeout
 
 from hpo.storage import StorageError, close, locate, telling
 from hpo.storage.sqlite import SQLite, _file_system_of, begin
@@ -79,6 +80,19 @@ def test_a_studys_lock_is_no_other_lock(tmp_path: Path) -> None:
     with database.own("tables"), database.own("a.b"), other.own("b"):
         assert not database.is_owned("b")
         close(database.open_for_driver())
+
+
+def test_a_damaged_file_is_put_aside_while_no_driver_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = SQLite(tmp_path / "hpo.db")
+    close(database.open_for_driver())
+    monkeypatch.setattr("hpo.storage.sqlite.PATIENCE_S", 0.1)
+    with database._tables_lock(), ThreadPoolExecutor(1) as thread, pytest.raises(Timeout):
+        thread.submit(database.put_aside, "x").result()
+    assert database.path.exists()
+    assert database.put_aside("x").exists()
+    assert not database.path.exists()
 
 
 def test_a_reader_creates_nothing_and_does_not_wait_for_the_writer(tmp_path: Path) -> None:

@@ -212,6 +212,27 @@ def test_each_call_of_the_database_fails_once_and_nothing_differs(
     close(stored)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_start_survives_one_failing_call(when: str, database: Database) -> None:
+    close(database.open_for_driver())
+    for failing in range(1, 12):
+        name, calls = f"x{failing % 3}", 0
+        stored = database.open_for_driver()
+        proxy = Proxy(stored.engine)
+
+        def fails(asked: str, failing: int = failing) -> str:
+            nonlocal calls
+            is_counted = when == "before" or asked == "commit"
+            calls += is_counted
+            return when if is_counted and calls == failing else ""
+
+        proxy.fails = fails
+        with SteadfastStorage(stored, name, where="", patience_s=60.0, tell=print) as storage:
+            optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+        close(stored)
+    assert len(optuna.get_all_study_names(database.open_for_reading())) == 3
+
+
 def test_a_slow_database_keeps_nobody_waiting_but_who_asks(database: Database) -> None:
     with keep_in_memory(database, "x") as storage:
         study = optuna.create_study(storage=storage, study_name="x")
@@ -286,6 +307,72 @@ def test_one_that_never_answers_is_given_up_too(database: Database) -> None:
             storage.sync()
         finally:
             other.close()
+
+
+@pytest.mark.parametrize("asked", ["begin", "commit"])
+def test_nothing_is_written_once_the_study_may_be_anothers(asked: str, database: Database) -> None:
+    """However long the last write hangs: here until the run has given up."""
+    with (
+        pytest.raises(StorageError, match="has been away"),
+        _through_proxy(database) as (storage, proxy),
+    ):
+        study = optuna.create_study(storage=storage, study_name="x")
+        storage.sync()
+        hangs = asked
+
+        def hang(what: str) -> str:
+            if what == hangs:
+                time.sleep(1.0)
+            return ""
+
+        # The check before the COMMIT comes before this: what hangs there is waited for.
+        proxy.fails = hang
+        storage._patience_s = 0.05
+        study.set_user_attr("a", 1)
+        storage.sync()
+    assert not storage._writer.is_alive()
+    assert _stored(database).user_attrs == ({} if asked == "begin" else {"a": 1})
+
+
+def test_who_waits_for_a_file_that_is_busy_writes_nothing_after_its_end(
+    database: Database,
+) -> None:
+    with (
+        pytest.raises(StorageError, match="has been away"),
+        keep_in_memory(database, "x", patience_s=0.05) as storage,
+    ):
+        study = optuna.create_study(storage=storage, study_name="x")
+        other = sqlite3.connect(tmp_file(database), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        study.set_user_attr("a", 1)
+        storage.sync()
+    other.rollback()
+    other.close()
+    assert not storage._writer.is_alive()
+    assert _stored(database).user_attrs == {}
+
+
+@pytest.mark.parametrize("change", ["tell", "create", "set_study"])
+def test_a_study_that_is_deleted_meanwhile_ends_the_run_in_one_line(
+    change: str, database: Database
+) -> None:
+    with (
+        pytest.raises(StorageError, match=r"somebody has deleted the study.*`hpo repair STUDY`"),
+        keep_in_memory(database, "x") as storage,
+    ):
+        study = optuna.create_study(storage=storage, study_name="x")
+        trials.create(study, {}, {})
+        storage.sync()
+        other = database.open_for_request()
+        other.delete_study(other.get_study_id_from_name("x"))
+        close(other)
+        if change == "tell":
+            study.tell(0, 1.0)
+        elif change == "create":
+            trials.create(study, {}, {})
+        else:
+            study.set_user_attr("a", 1)
+        storage.sync()
 
 
 class TakenOver(UserError):
