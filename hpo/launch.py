@@ -102,6 +102,8 @@ def launch(
             MemoryCheck(study, slot_memory([slot.device for slot in slots])).refuse_start()
         total = options.trials or study.trials
         found = open_study(study, storage, folder, total=total, observe=observe)
+        if found.user_attrs.get(attributes.STORAGE) != database.shown:
+            found.set_user_attr(attributes.STORAGE, database.shown)
         mend_folders(study, found, folder)
 
         def store(elapsed_s: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,6 +76,7 @@ def repair(storage_url: str | None, name: str, runs_dir: Path) -> Repaired:
         stack.enter_context(database.own(name))
         stack.enter_context(own(folder.lock, name))
         row = _read_study(folder)
+        _refuse_other_kind(row.own.get(attributes.STORAGE), database)
         trials, lost = _read_trials(folder)
         stack.enter_context(telling(database))
         aside, storage = _open(database, name)
@@ -90,7 +91,7 @@ def repair(storage_url: str | None, name: str, runs_dir: Path) -> Repaired:
         states={} if is_there else Counter(STATE_NAMES[trial.state] for trial in trials),
         lost=() if is_there else lost,
         aside=aside,
-        others=tuple(sorted(_studies_in(runs) - set(known))),
+        others=tuple(sorted(_studies_in(runs, database) - set(known))),
     )
 
 
@@ -185,5 +186,28 @@ def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[Fro
         study.set_user_attr(key, row.own[key])
 
 
-def _studies_in(runs: Path) -> set[str]:
-    return {path.parent.name for path in runs.glob("*/study.json")}
+def _refuse_other_kind(home: str | None, database: Database) -> None:
+    """Raises: RepairError if the study is kept on a server, and that is a file, or the reverse."""
+    if home is not None and _is_server(home) != _is_server(database.shown):
+        raise RepairError(
+            "the study is kept in another database",
+            got=database.shown,
+            allowed=home,
+            way_out="Name that one with --storage.",
+        )
+
+
+def _is_server(shown: str) -> bool:
+    return "://" in shown
+
+
+def _studies_in(runs: Path, database: Database) -> set[str]:
+    """The studies with folders below `runs`, but those that say that their database is another."""
+    found = set()
+    for path in runs.glob("*/study.json"):
+        name = path.parent.name
+        with suppress(DamagedFileError, RepairError):
+            home = read_study_file(StudyFolder(runs, name)).own.get(attributes.STORAGE)
+            _refuse_other_kind(home, database)
+            found.add(name)
+    return found

@@ -254,3 +254,18 @@ def test_a_damaged_declaration_is_written_again_from_the_database(
     run_study(make_study(), runs, watch, trials=1)
     assert any("study.json was damaged: written again" in note for note in watch.notes())
     assert repair(None, "toy", runs).is_rebuilt is False
+
+
+def test_a_study_of_a_server_is_not_put_into_a_file(make_study: MakeStudy, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in ("toy", "other"):
+        run_study(make_study(name), runs, trials=1)
+    path = runs / "other" / "study.json"
+    stored = read_sealed(path)
+    stored["attributes"][attributes.STORAGE] = "postgresql+psycopg://me@host/db"
+    write_sealed(path, stored)
+    for file in runs.glob("hpo.db*"):
+        file.unlink()
+    assert repair(None, "toy", runs).others == ()
+    with pytest.raises(RepairError, match=r"kept in another database.*postgresql.*--storage"):
+        repair(None, "other", runs)
