@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
@@ -46,6 +47,16 @@ def create(study: Study, fixed: Mapping[str, Any], attributes: Mapping[str, Any]
 def take_up(study: Study, number: int) -> Trial:
     """The RUNNING trial `number`, ready to suggest, report and be told."""
     return Trial(study, _id_of(study, number))
+
+
+def overwrite(
+    study: Study, number: int, drawn: Mapping[str, tuple[Any, BaseDistribution]]
+) -> None:
+    """Gives a RUNNING trial other drawn values than it was suggested; see them with `take_up`."""
+    identifier = _id_of(study, number)
+    for name, (value, distribution) in drawn.items():
+        internal = distribution.to_internal_repr(value)
+        study._storage.set_trial_param(identifier, name, internal, distribution)
 
 
 def pause(study: Study, number: int, step: int) -> None:

@@ -76,8 +76,8 @@ def test_validate_checks_the_shipped_and_ones_own(tmp_path: Path) -> None:
         (["report", "depth_sweep"], "no study"),
         (["clean", "depth_sweep"], "no study"),
         (["dashboard"], "no study"),
-        (["show", "../../etc/passwd"], "no study"),
-        (["show", "\x1b[2Jgone"], "no study"),
+        (["show", "../../etc/passwd"], "not a name"),
+        (["show", "\x1b[2Jgone"], "not a name"),
         (["validate", "nosuch"], "no such study"),
     ],
 )
