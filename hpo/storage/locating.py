@@ -32,7 +32,7 @@ def locate(url: str | None, runs: Path) -> Database:
     if url.startswith(_SQLITE) and "?" not in url:
         path = Path(url.removeprefix(_SQLITE))
         if path.name not in ("", ":memory:"):
-            return SQLite(path)
+            return _sqlite(path)
     if url.startswith(_POSTGRESQL):
         try:
             from hpo.storage.postgresql import PostgreSQL
@@ -52,6 +52,17 @@ def locate(url: str | None, runs: Path) -> Database:
         "postgresql+psycopg://USER@HOST:PORT/DATABASE",
         way_out="Leave --storage out to use hpo.db in the runs folder.",
     )
+
+
+def _sqlite(path: Path) -> SQLite:
+    try:
+        return SQLite(path)
+    except (ValueError, OSError, RuntimeError) as error:  # NUL; too long; no such user's home
+        raise StorageError(
+            f"no file can be there: {getattr(error, 'strerror', error)}",
+            got=str(path),
+            allowed="sqlite:///FILE",
+        ) from None
 
 
 def _kind_of(url: str) -> str:

@@ -1,6 +1,7 @@
 """Whatever is in a declaration, a corpus or a URL: an answer in one line, and soon.
 
-`HPO_FUZZ=20000 pytest tests/hpo/test_fuzz.py` draws so many examples of each instead of a few.
+`HPO_FUZZ=6000 pytest --timeout 0 tests/hpo/test_fuzz.py` draws so many examples of each instead of
+a few.
 """
 
 from __future__ import annotations

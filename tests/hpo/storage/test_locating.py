@@ -32,6 +32,9 @@ def test_the_default_database_lies_in_the_runs_folder(tmp_path: Path) -> None:
         ("sqlite:////a/b.db?mode=ro", "unknown kind of storage"),
         ("runs/hpo.db", "unknown kind of storage.*Leave --storage out"),
         ("sqlite:////tmp", "the database is a folder"),
+        ("sqlite:///a\0b.db", r"no file can be there: embedded null byte, got 'a\\x00b.db'"),
+        (f"sqlite:///{'a' * 300}.db", "no file can be there: File name too long"),
+        ("sqlite:///~no-such-user/a.db", "no file can be there: Could not determine home"),
     ],
 )
 def test_other_storages_are_refused_with_the_way_out(
