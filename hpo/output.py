@@ -20,7 +20,7 @@ from hpo.analysis.finals import (
     run_name,
 )
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
-from hpo.analysis.trials import prior_sentences, quarantine_sentences
+from hpo.analysis.trials import cache_sentences, prior_sentences, quarantine_sentences
 from hpo.declarations.files import label
 from hpo.finals.headline import headline
 
@@ -182,7 +182,7 @@ def _final_lines(record: StudyRecord, reading: TestReading) -> list[Text]:
 
 
 def study_page(record: StudyRecord) -> list[RenderableType]:
-    """One study: how it stands, its trials by number, its result."""
+    """One study: how it stands, its trials by number, what the cache spared it, its result."""
     return [
         standing(record),
         *([] if record.lock is None else [Text(f"Protocol {record.lock.short}, locked")]),
@@ -190,6 +190,7 @@ def study_page(record: StudyRecord) -> list[RenderableType]:
         _trials_table(record),
         *(Text(visible(line)) for line in prior_sentences(record)),
         *(Text(visible(line)) for line in quarantine_sentences(record)),
+        *(Text(visible(line)) for line in cache_sentences(record)),
         *study_result(record),
     ]
 
