@@ -300,7 +300,7 @@ def test_two_processes_store_and_make_room_at_once(tmp_path: Path) -> None:
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    said = [process.communicate("go\n", timeout=120)[1] for process in processes]
+    said = [process.communicate("go\n", timeout=300)[1] for process in processes]
     assert said == ["", ""]
     entries = read_entries(tmp_path / "many")
     size = max(entry.size_bytes for entry in entries)
