@@ -17,12 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from core.atomic import make_folder, replace_file
 from core.errors import CheckpointError, DamagedFileError
-from core.sealed import read_sealed, write_sealed
+from core.sealed import META, read_sealed, write_sealed
 
 SCHEMA_VERSION = 2
 """Of bundles; raised when their content changes meaning."""
-
-META = "meta.json"
 
 
 def has_bundle(folder: Path) -> bool:

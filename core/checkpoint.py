@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from core.bundle import META, has_bundle, read_bundle, write_bundle
+from core.bundle import has_bundle, read_bundle, write_bundle
 from core.errors import CheckpointError
 from core.history import evaluation_as_json, evaluation_from_json
+from core.sealed import META
 from core.task import Evaluation
 
 _CHECKPOINT_EVERY_S = 5.0

@@ -56,12 +56,14 @@ def run(
     A damaged outcome is thrown away, and the run goes on from its checkpoint or begins again.
     What runs share, tokenizers and finished stages, lies in `cache_dir`.
 
-    Raises: CheckpointError if the folder holds another configuration, DiskFullError, and what the
+    Raises: CheckpointError if the folder holds another configuration, DiskFullError,
+        SettingsError where the environment gives the cache a limit that is no size, and what the
         task raises for its data.
     """
     started = time.monotonic()
     from core.checkpoint import remove_checkpoint
     from core.stage_cache import StageCache
+    from core.stage_entries import FOLDER, cache_limit
     from core.train import train
 
     make_folder(folder)
@@ -70,7 +72,7 @@ def run(
     if outcome is None:
         (folder / _OUTCOME).unlink(missing_ok=True)
         task = find_task(config.task).build(config, placement, cache_dir)
-        cache = StageCache(cache_dir / "stages")
+        cache = StageCache(cache_dir / FOLDER, cache_limit())
         outcome = train(task, config, placement, folder, cache, on_event, started=started)
         _write_outcome(folder, outcome)
     if outcome.state is not OutcomeState.PAUSED:

@@ -12,6 +12,9 @@ from typing import Any
 from core.atomic import json_text, replace_text
 from core.errors import DamagedFileError
 
+META = "meta.json"
+"""The sealed file of a bundle (see `core.bundle`), which is there if all of the bundle is."""
+
 _SEAL = re.compile(rb'\{"seal": "([0-9a-f]{64})",\n')
 _UNSEALED = b'{\n "schema_version": '
 """How every file began before there were seals. No single flip makes it of a sealed one."""

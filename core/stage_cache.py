@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,15 @@ from core.bundle import SCHEMA_VERSION, has_bundle, read_bundle, write_bundle
 from core.errors import CheckpointError
 from core.history import History, evaluation_as_json, evaluation_from_json
 from core.settings import digest_of
+from core.stage_entries import (
+    DEFAULT_LIMIT_BYTES,
+    CacheBusyError,
+    count_hit,
+    lock_of,
+    prune,
+    reading,
+    remove_entry,
+)
 from core.stopwatch import Stopwatch, evaluating, training
 from core.task import Evaluation, Stage
 
@@ -44,6 +52,8 @@ class StageResult:
     """Of the stage's last evaluation."""
     cost_s: float
     """Seconds it took to train and evaluate."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What it is, for people who look into the cache: plain JSON."""
 
 
 def stage_key(stage: Stage, machine: Mapping[str, Any]) -> str | None:
@@ -54,9 +64,11 @@ def stage_key(stage: Stage, machine: Mapping[str, Any]) -> str | None:
     """
     if stage.cache_key is None:
         return None
+    described_stage = {**asdict(stage), "recipe": stage.recipe.model_dump(mode="json")}
+    del described_stage["about"]
     described = {
         "task": dict(stage.cache_key),
-        "stage": {**asdict(stage), "recipe": stage.recipe.model_dump(mode="json")},
+        "stage": described_stage,
         "machine": dict(machine),
         "versions": [RECIPE_VERSION, SCHEMA_VERSION],
     }
@@ -74,34 +86,46 @@ def gather_result(
         curve=tuple(item for item in history.curve if item.step > stage.first_step),
         texts=history.last_texts,
         cost_s=clock.spent_on(training(stage)) + clock.spent_on(evaluating(stage)),
+        about={"stage": stage.name, "steps": stage.steps, **stage.about},
     )
 
 
 class Claim:
     """The right to train what is not there yet, or the result that is."""
 
-    def __init__(self, folder: Path, result: StageResult | None) -> None:
+    def __init__(self, folder: Path, result: StageResult | None, limit_bytes: int) -> None:
         self._folder = folder
+        self._limit_bytes = limit_bytes
         self.result = result
         """The finished stage, or `None` if it is for the holder of the claim to train."""
 
     def store(self, result: StageResult) -> None:
-        """Keeps the result for whoever claims it next."""
+        """Keeps the result for whoever claims it next, and makes room by what is used least."""
         tensors = {f"{_MODEL}{name}": tensor for name, tensor in result.weights.items()}
         tensors[_TELEMETRY] = result.telemetry
         meta = {
             "curve": [evaluation_as_json(item) for item in result.curve],
             "texts": dict(result.texts),
             "cost_s": result.cost_s,
+            "about": dict(result.about),
         }
         write_bundle(self._folder, _WEIGHTS, tensors, meta)
+        try:
+            prune(self._folder.parent, limit_bytes=self._limit_bytes)
+        except (CacheBusyError, OSError) as error:  # the next to store makes room
+            logger.warning("The stage cache may exceed its limit. %s", error)
 
 
 class StageCache:
-    """A folder of finished stages, one folder each; safe for any number of processes."""
+    """A folder of finished stages, one folder each; safe for any number of processes.
 
-    def __init__(self, root: Path) -> None:
+    When one is stored, the least recently used that nobody holds are removed until all take at
+    most `limit_bytes`. The new one is held: alone too large, it stays until the next is stored.
+    """
+
+    def __init__(self, root: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._root = root
+        self._limit_bytes = limit_bytes
 
     @contextmanager
     def claim(self, key: str, *, on_wait: Callable[[], bool]) -> Iterator[Claim | None]:
@@ -112,24 +136,35 @@ class StageCache:
         however it dies. An entry that fails its digest is deleted, and so trained again.
         """
         folder = self._root / key
-        if (result := _read(folder)) is not None:
-            yield Claim(folder, result)
+        if (result := self._take(key)) is not None:
+            yield Claim(folder, result, self._limit_bytes)
             return
         make_folder(self._root)
-        lock = FileLock(self._root / f"{key}.lock", mode=0o600)
+        lock = FileLock(lock_of(self._root, key), mode=0o600)
         while not _acquire(lock):
             if not on_wait():
                 yield None
                 return
         try:
-            result = _read(folder)  # another process may have finished it meanwhile
+            result = self._take(key)  # another process may have finished it meanwhile
             if result is None:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_entry(folder)
             else:
                 lock.release()
-            yield Claim(folder, result)
+            yield Claim(folder, result, self._limit_bytes)
         finally:
             lock.release()
+
+    def _take(self, key: str) -> StageResult | None:
+        """The finished stage under `key`, its use remembered; `None` if there is none."""
+        folder = self._root / key
+        if not has_bundle(folder):
+            return None
+        with reading(self._root, key):
+            result = _read(folder)
+            if result is not None:
+                count_hit(folder)
+        return result
 
 
 def _acquire(lock: FileLock) -> bool:
@@ -141,13 +176,13 @@ def _acquire(lock: FileLock) -> bool:
 
 
 def _read(folder: Path) -> StageResult | None:
-    if not has_bundle(folder):
-        return None
     try:
         tensors, meta = read_bundle(
             folder, way_out="It is trained again.", may_be_nan=(_TELEMETRY,)
         )
     except CheckpointError as error:
+        if not has_bundle(folder):  # it was removed meanwhile
+            return None
         logger.warning("The stage cache is damaged. %s", error)
         return None
     return StageResult(
@@ -160,4 +195,5 @@ def _read(folder: Path) -> StageResult | None:
         curve=tuple(evaluation_from_json(item) for item in meta["curve"]),
         texts=meta["texts"],
         cost_s=meta["cost_s"],
+        about=meta.get("about", {}),
     )

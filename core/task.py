@@ -209,6 +209,8 @@ class Stage:
     """Largest global L2 norm of the gradient."""
     cache_key: Mapping[str, Any] | None = None
     """What the stage's result depends on besides the machine; `None`: not to be cached."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Corpus and structure in short words, for people who look into the cache: plain JSON."""
 
 
 @dataclass(frozen=True)

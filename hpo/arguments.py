@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from core import sizes
 from core.errors import UserError
 from hpo import __version__
 from hpo.durations import EXAMPLES, seconds_in
@@ -25,6 +26,7 @@ COMMANDS = {
     "validate": "check studies and search spaces",
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
+    "cache": "list or remove the results of stage A that studies share",
     "dashboard": "browse the studies with optuna-dashboard, on this machine only",
 }
 
@@ -78,10 +80,11 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         from hpo.declarations.errors import did_you_mean
 
         name = unknown[0].partition("=")[0]
-        options = re.findall(r"--[a-z-]+", commands[arguments.command].format_help())
+        command = " ".join([arguments.command, *filter(None, [getattr(arguments, "action", "")])])
+        options = re.findall(r"--[a-z-]+", commands[command].format_help())
         raise CommandError(
-            f"{arguments.command} does not know {name!r}",
-            way_out=did_you_mean(name, options) or f"See `{prog} {arguments.command} --help`.",
+            f"{command} does not know {name!r}",
+            way_out=did_you_mean(name, options) or f"See `{prog} {command} --help`.",
         )
     arguments.prog = prog
     return arguments
@@ -128,8 +131,9 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
     _add_run_options(commands["run"])
     _add_plan_arguments(commands["plan"])
     _add_reading_arguments(commands)
-    for name in COMMANDS.keys() - {"validate"}:
+    for name in COMMANDS.keys() - {"validate", "cache"}:
         _add_place(commands[name])
+    commands |= _add_cache_actions(commands["cache"])
     return parser, commands
 
 
@@ -265,19 +269,56 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     )
 
 
+def _add_cache_actions(cache: _Parser) -> dict[str, _Parser]:
+    """What `cache` can do, each with its own parser; returned by both words."""
+    rooms = cache.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    texts = {
+        "list": "show what is cached, the least recently used first",
+        "prune": "remove what no run holds, the least recently used first",
+    }
+    actions = {
+        name: rooms.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+        )
+        for name, text in texts.items()
+    }
+    for action in actions.values():
+        _add_runs_dir(action)
+    actions["list"].add_argument("--json", action="store_true", help="print JSON, for programs")
+    which = actions["prune"].add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--limit", type=_size, metavar="SIZE", help="until so much is left: 500M, 20G, 1.5T"
+    )
+    which.add_argument(
+        "--older-than",
+        type=_duration("--older-than"),
+        metavar="TIME",
+        help="what no run has used for so long: 45m, 48h",
+    )
+    which.add_argument("--all", action="store_true", help="everything")
+    actions["prune"].add_argument(
+        "--dry-run", action="store_true", help="say what would be removed, and remove nothing"
+    )
+    return {f"cache {name}": action for name, action in actions.items()}
+
+
 def _add_place(command: _Parser) -> None:
+    _add_runs_dir(command)
+    command.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of all studies: sqlite:///FILE or postgresql+psycopg://USER@HOST:PORT/DB "
+        "(default: sqlite:///<runs-dir>/hpo.db)",
+    )
+
+
+def _add_runs_dir(command: _Parser) -> None:
     command.add_argument(
         "--runs-dir",
         type=Path,
         default=DEFAULT_RUNS_DIR,
         metavar="DIR",
         help="folder of the trials' files (default: runs)",
-    )
-    command.add_argument(
-        "--storage",
-        metavar="URL",
-        help="database of all studies: sqlite:///FILE or postgresql+psycopg://USER@HOST:PORT/DB "
-        "(default: sqlite:///<runs-dir>/hpo.db)",
     )
 
 
@@ -323,3 +364,11 @@ def _duration(name: str) -> Callable[[str], float]:
         return seconds
 
     return read
+
+
+def _size(text: str) -> int:
+    """The bytes in a size such as `500M` and `20G`."""
+    size = sizes.bytes_in(text)
+    if size is None:
+        raise CommandError("--limit must be a size above zero", got=text, allowed=sizes.EXAMPLES)
+    return size

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 from core.atomic import remove_leftovers
-from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove, size_of, tidy
+from hpo.disk import CHECKPOINT, WEIGHTS, Finished, best_first, remove, tidy
 from hpo.folders import StudyFolder
 from hpo.lock import is_held, own
-from hpo.reading import list_studies, read_study
+from hpo.reading import read_study
 from hpo.storage import locate
 
 
@@ -18,10 +17,10 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
     """Deletes what the study called `name` no longer needs; returns folders and bytes freed.
 
     That is resumable state of finished trials and weights of all but the best `storage.keep` or
-    finalists, which a killed run may have left; both of repeats of former finalists; and, once no
-    study of the runs folder has trials to run, the results of stage A that they shared; and what
+    finalists, which a killed run may have left; both of repeats of former finalists; and what
     killed writers left half written in the study's folder and, while no driver runs, in what all
-    share. Trials that can go on keep all they have, and no trial loses its records.
+    share. Trials that can go on keep all they have, and no trial loses its records. The results of
+    stage A, which studies share, are `hpo.cache`'s.
 
     Raises: StudyOwnedError while a driver runs the study; UnknownStudyError.
     """
@@ -51,12 +50,6 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
         freed += remove_leftovers(folder.path)
     if not _is_any_driven(runs):
         freed += remove_leftovers(folder.cache)
-    if _is_at_rest(storage_url, runs):
-        stages = folder.cache / "stages"
-        if stages.is_dir():
-            folders += 1
-            freed += size_of(stages)
-            shutil.rmtree(stages)
     return folders, freed
 
 
@@ -70,13 +63,6 @@ def _repeats_of_others(folder: StudyFolder, entrants: set[int]) -> list[Path]:
         for name in (CHECKPOINT, WEIGHTS)
         if (seed / name).is_dir()
     ]
-
-
-def _is_at_rest(storage_url: str | None, runs: Path) -> bool:
-    """Whether all studies are finished, and no driver of another database uses the runs folder."""
-    if _is_any_driven(runs):
-        return False
-    return all(one.state == "finished" for one in list_studies(storage_url, runs))
 
 
 def _is_any_driven(runs: Path) -> bool:

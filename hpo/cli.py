@@ -253,10 +253,31 @@ def _validate(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _clean(arguments: argparse.Namespace, out: Printer) -> int:
+    from core.sizes import size_text
     from hpo.cleaning import clean
 
     folders, freed = clean(arguments.storage, arguments.study, arguments.runs_dir)
-    out.say(f"{arguments.study}: {folders} folders deleted, {freed / 2**20:.1f} MiB freed")
+    out.say(f"{arguments.study}: {folders} folders deleted, {size_text(freed)} freed")
+    return DONE
+
+
+def _cache(arguments: argparse.Namespace, out: Printer) -> int:
+    """Lists what the stage A cache holds, or removes some of it and says what."""
+    from hpo.cache import prune_cache, read_cache
+    from hpo.output import cache_page, pruned_page
+
+    if arguments.action == "list":
+        contents = read_cache(arguments.runs_dir)
+        out.show(*([contents.as_json()] if arguments.json else cache_page(contents)))
+        return DONE
+    older = arguments.older_than
+    pruned = prune_cache(
+        arguments.runs_dir,
+        limit_bytes=0 if arguments.all else arguments.limit,
+        used_before=None if older is None else time.time() - older,
+        dry_run=arguments.dry_run,
+    )
+    out.show(*pruned_page(pruned, read_cache(arguments.runs_dir), dry_run=arguments.dry_run))
     return DONE
 
 
@@ -335,5 +356,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "validate": _validate,
     "repair": _repair,
     "clean": _clean,
+    "cache": _cache,
     "dashboard": _dashboard,
 }

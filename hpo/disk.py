@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.atomic import is_full
 from core.errors import DiskFullError, UserError
+from core.sizes import size_text
 from core.task import Metric
 from hpo.folders import StudyFolder
 
@@ -87,7 +88,7 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskError(
-            f"not enough room on the disk: {_in_words(needed)} needed, {_in_words(free)} free",
+            f"not enough room on the disk: {size_text(needed)} needed, {size_text(free)} free",
             where=str(folder),
             way_out="Make room, lower --jobs or storage.keep, or give another --runs-dir.",
         )
@@ -103,7 +104,3 @@ def telling_of_room(folder: Path) -> Iterator[None]:
         if not is_full(error):
             raise
         raise DiskFullError(error.filename or f"a file in {folder}") from error
-
-
-def _in_words(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -32,7 +32,7 @@ class StudyFolder:
     @property
     def cache(self) -> Path:
         """Tokenizers and stage A results, shared by all studies of a runs directory."""
-        return self.runs / ".cache"
+        return cache_of(self.runs)
 
     @property
     def lock(self) -> Path:
@@ -56,6 +56,11 @@ class StudyFolder:
     def repeat(self, number: int, seed: int) -> Path:
         """Of the trial's configuration on a fresh seed, counted from 1."""
         return self.finals / f"trial{number:04d}" / f"seed{seed}"
+
+
+def cache_of(runs: Path) -> Path:
+    """The folder of what all studies of a runs directory share."""
+    return runs / ".cache"
 
 
 def make_private(folder: Path) -> Path:

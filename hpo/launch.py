@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from core.errors import SettingsError
+from core.stage_entries import cache_limit
 from hpo import attributes
 from hpo.clock import StudyClock
 from hpo.declarations import Study
@@ -133,6 +134,7 @@ def _choose_slots(options: RunOptions, observe: Observe) -> MakeSlots:
 
 def _check(options: RunOptions) -> None:
     refuse_contradictions(options)
+    cache_limit()  # which workers read, too late to refuse it
     if options.trials is not None and options.trials < 1:
         raise SettingsError("trials must be at least 1", got=options.trials)
     if options.time_limit_s is not None and not options.time_limit_s > 0:

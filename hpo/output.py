@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.sizes import size_text
 from hpo.analysis.finals import (
     finals_rows,
     finals_sentences,
@@ -19,19 +20,33 @@ from hpo.analysis.finals import (
     leader_of,
     run_name,
 )
-from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
-from hpo.analysis.trials import prior_sentences, quarantine_sentences
+from hpo.analysis.formats import (
+    MISSING,
+    ScoreFormat,
+    count,
+    decimals_for,
+    duration,
+    value_text,
+)
+from hpo.analysis.trials import cache_sentences, prior_sentences, quarantine_sentences
 from hpo.declarations.files import label
 from hpo.finals.headline import headline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from core.stage_entries import Pruned
     from hpo.analysis.leaderboard import Leaderboard
+    from hpo.cache import CacheContents
     from hpo.declarations import Declared
     from hpo.reading import StudySummary
     from hpo.records import StudyRecord, TestReading, TrialRecord
     from hpo.repair import Repaired
+
+
+_KEY_LETTERS = 12
+"""Of an entry's key: enough to tell it from all others."""
+_MINUTE = "%Y-%m-%d %H:%M"
 
 
 class Printer(Console):
@@ -182,7 +197,7 @@ def _final_lines(record: StudyRecord, reading: TestReading) -> list[Text]:
 
 
 def study_page(record: StudyRecord) -> list[RenderableType]:
-    """One study: how it stands, its trials by number, its result."""
+    """One study: how it stands, its trials by number, what the cache spared it, its result."""
     return [
         standing(record),
         *([] if record.lock is None else [Text(f"Protocol {record.lock.short}, locked")]),
@@ -190,6 +205,7 @@ def study_page(record: StudyRecord) -> list[RenderableType]:
         _trials_table(record),
         *(Text(visible(line)) for line in prior_sentences(record)),
         *(Text(visible(line)) for line in quarantine_sentences(record)),
+        *(Text(visible(line)) for line in cache_sentences(record)),
         *study_result(record),
     ]
 
@@ -277,6 +293,60 @@ def studies_table(declared: Sequence[Declared], summaries: Sequence[StudySummary
             description,
         )
     return table
+
+
+def cache_page(contents: CacheContents) -> list[RenderableType]:
+    """The stages in the cache, the next to go first, and what they add up to."""
+    from core.stage_entries import LIMIT_VARIABLE
+    from hpo.cache import moment
+
+    if not contents.stages:
+        return [Text("The stage A cache is empty.")]
+    table = _table("key", "size", "made (UTC)", "last used", "taken", "cost", "saved", "what")
+    _flush_right(table, 1, 4, 5, 6)
+    for one in contents.stages:
+        entry = one.entry
+        _add_row(
+            table,
+            entry.key[:_KEY_LETTERS],
+            size_text(entry.size_bytes),
+            f"{moment(entry.made):{_MINUTE}}",
+            f"{moment(entry.used):{_MINUTE}}",
+            entry.hits,
+            duration(one.cost_s),
+            duration(one.saved_s),
+            short_parameters(one.about) if entry.is_whole else "not whole",
+        )
+    hits = sum(one.entry.hits for one in contents.stages)
+    line = f"{_in_cache(contents)} of {size_text(contents.limit_bytes)} ({LIMIT_VARIABLE}), "
+    line += f"taken {count(hits, 'time')}"
+    if hits:
+        line += f", which saved {duration(sum(one.saved_s for one in contents.stages))}"
+    return [table, Text(line)]
+
+
+def pruned_page(pruned: Pruned, left: CacheContents, *, dry_run: bool) -> list[RenderableType]:
+    """What was removed from the cache, or would be, what was held, and what is left."""
+    from hpo.cache import moment
+
+    would = "would be " if dry_run else ""
+    lines = [
+        f"{one.key[:_KEY_LETTERS]} {would}removed, {size_text(one.size_bytes)}, "
+        f"last used {moment(one.used):{_MINUTE}} UTC"
+        for one in pruned.removed
+    ]
+    lines += [f"{one.key[:_KEY_LETTERS]} stays, a run holds it" for one in pruned.held]
+    freed = size_text(sum(one.size_bytes for one in pruned.removed))
+    number = len(pruned.removed)
+    entries = "entry" if number == 1 else "entries"
+    lines.append(f"{number} {entries} {would}removed, {freed} {would}freed")
+    lines.append(f"In the cache now: {_in_cache(left)}")
+    return [Text(visible(line)) for line in lines]
+
+
+def _in_cache(contents: CacheContents) -> str:
+    number = len(contents.stages)
+    return f"{number} {'entry' if number == 1 else 'entries'}, {size_text(contents.size_bytes)}"
 
 
 def leaderboard_pages(board: Leaderboard) -> list[RenderableType]:

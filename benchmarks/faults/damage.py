@@ -22,7 +22,7 @@ from core.bundle import write_bundle
 from core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from core.errors import CheckpointError
 from core.sealed import read_sealed, write_sealed
-from core.stage_cache import Claim, StageCache, StageResult
+from core.stage_cache import StageCache, StageResult
 from core.task import Evaluation
 
 Counts = dict[str, list[int]]
@@ -89,7 +89,9 @@ def _make(folder: Path) -> list[tuple[Path, Callable[[], bool]]]:
     )
     cache, key = StageCache(stages), "k" * 64
     result = StageResult(weights, torch.rand(3, 4), (evaluation,), {"hyp": "ein\nzwei\n"}, 2.5)
-    Claim(stages / key, None).store(result)
+    with cache.claim(key, on_wait=lambda: False) as claim:
+        assert claim is not None
+        claim.store(result)
     record.mkdir()
     write_sealed(
         record / "trial.json", {"schema_version": 1, "curve": {"3": 1.5}, "text": "zwölf"}

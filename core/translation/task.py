@@ -96,9 +96,9 @@ class TranslationTask(Task):
         self._finetune = FinetuneSettings.model_validate(config.groups["finetune"])
         self._protocol = TranslationProtocol.model_validate(config.protocol)
         self._device = torch.device(placement.device)
-        self._data = _load(
-            self._protocol, TranslationData.model_validate(config.data), cache.absolute()
-        )
+        data = TranslationData.model_validate(config.data)
+        self._pretrain_corpus = "pocket" if data.source == "pocket" else data.pretrain.folder
+        self._data = _load(self._protocol, data, cache.absolute())
         if self._data.corpora.digest != config.data_digest:
             raise DataError(
                 "the corpora changed since the study began",
@@ -131,6 +131,7 @@ class TranslationTask(Task):
                     eval_every=protocol.eval_every,
                     grad_clip=protocol.grad_clip,
                     cache_key=cache_key,
+                    about={"corpus": self._pretrain_corpus, **config.groups["model"]},
                 )
             )
         stages.append(

@@ -82,17 +82,24 @@ def cost_table(record: StudyRecord) -> pd.DataFrame:
 def cost_sentences(record: StudyRecord) -> list[str]:
     """What the study took, and what it was spared."""
     said = [f"{duration(record.elapsed_s)} on the clock over all runs of the study."]
-    hits = [trial for trial in record.trials if trial.cost.get("cache_hit")]
-    if hits:
-        saved = sum(_seconds(trial.cost, "cache_saved_s") for trial in hits)
-        said.append(
-            f"{count(len(hits), 'trial')} took stage pretrain from the cache, which saved "
-            f"{duration(saved)} of training."
-        )
+    said += cache_sentences(record)
     peak = max((_seconds(trial.cost, "peak_memory_bytes") for trial in record.trials), default=0)
     if peak:
         said.append(f"Largest memory of a trial: {peak / 2**30:.2f} GiB.")
     return said
+
+
+def cache_sentences(record: StudyRecord) -> list[str]:
+    """How many trials were spared stage A, and what that saved; nothing where none was."""
+    told = [trial.cost for trial in record.trials if trial.cost]
+    hits = [cost for cost in told if cost.get("cache_hit")]
+    if not hits:
+        return []
+    saved = sum(_seconds(cost, "cache_saved_s") for cost in hits)
+    return [
+        f"Stage pretrain: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
+        f"{duration(saved)} saved."
+    ]
 
 
 def prior_sentences(record: StudyRecord) -> list[str]:

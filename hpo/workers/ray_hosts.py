@@ -16,6 +16,7 @@ from typing import Any
 from core.atomic import replace_text
 from core.registry import find_task
 from core.settings import RunConfig
+from core.stage_entries import FOLDER
 from hpo.folders import make_private
 from hpo.workers.cluster import ClusterError, Share, last_line
 from hpo.workers.parcels import Packer, Parcel
@@ -27,9 +28,6 @@ LOOK_EVERY_S = 0.05
 NOWHERE = "cluster"
 """Where a slot is that has no node."""
 _START_S = 15.0
-_STAGES = "stages"
-"""Results of stage A in the cache: large, so that each node trains its own, once, unless it sees
-the driver's files."""
 
 
 @dataclass(eq=False)
@@ -235,7 +233,8 @@ def _write_probe(cache: Path) -> Probe:
 def _packed_cache(cache: Path) -> Parcel:
     def is_wanted(path: Path) -> bool:
         parts = path.relative_to(cache).parts
-        return parts[0] != _STAGES and not path.name.startswith(".") and path.suffix != ".lock"
+        # Results of stage A are large: a node that does not see the driver's trains its own, once.
+        return parts[0] != FOLDER and not path.name.startswith(".") and path.suffix != ".lock"
 
     return Packer(cache, is_wanted).pack()
 

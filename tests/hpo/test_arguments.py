@@ -81,6 +81,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         ("show", "the following arguments are required: STUDY. See `.* show --help`."),
         ("show x best", "TRIAL must be a whole number >= 0, got 'best'."),
         ("show x 1 2", "show does not know '2'. See `.* show --help`."),
+        ("cache", "the following arguments are required: ACTION. See `.* cache --help`."),
         ("dashboard --port 65536", "--port must be a whole number from 1 to 65535, got 65536."),
         ("--storage x", "argument COMMAND: invalid choice: 'x'"),
         ("--nothing", "the following arguments are required: COMMAND."),

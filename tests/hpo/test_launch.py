@@ -9,6 +9,7 @@ import pytest
 from toy_bench import HALVING, SPACE, MakeStudy, ToySlot, toy_slots
 from toy_runs import Watcher, run_study, told_of
 
+from core.errors import SettingsError
 from core.settings import RunConfig
 from core.task import Scores
 from hpo.events import (
@@ -49,6 +50,15 @@ def test_a_run_ends_with_a_result_and_a_later_one_prints_it(
     assert second.reading == first.reading
     assert again.events == []
     assert (runs / ".cache" / "readings.txt").read_text().split() == [f"{best.number:04d}"]
+
+
+def test_a_limit_of_the_cache_that_is_none_is_refused_before_anything_is_made(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_CACHE_LIMIT", "twenty")
+    with pytest.raises(SettingsError, match=r"^HPO_CACHE_LIMIT: .*got 'twenty'"):
+        run_study(make_study(), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_asked_for_more_it_goes_on_where_it_stands(make_study: MakeStudy, tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def test_the_study_page_lists_trials_by_number() -> None:
     assert text.index("num_layers=4") < text.index("num_layers=13")
 
 
+def test_the_study_page_tells_what_the_cache_saved() -> None:
+    hit, miss = {"cache_hit": True, "cache_saved_s": 215.5}, {"cache_hit": False, "prepare_s": 1.0}
+    trials = (trial(0, cost=miss), trial(1, cost=hit), trial(2, cost=hit), trial(3, "running"))
+    text = printed(study_page(record(*trials)))
+    assert "Stage pretrain: 2 of 3 trials took it from the cache, 7 min 11 s saved.\n" in text
+    assert "cache" not in printed(study_page(record(trials[0])))
+
+
 def test_the_trial_page_shows_curve_health_cost_and_files(tmp_path: Path) -> None:
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "step000040.samples").write_text("seventeen letters", "utf-8")

@@ -60,6 +60,7 @@ def test_stages_lie_on_one_curve(cache: Path) -> None:
     assert (first.name, first.first_step, first.steps, first.seed) == ("pretrain", 0, 4, 5)
     assert (second.name, second.first_step, second.steps, second.seed) == ("finetune", 4, 2, 3)
     assert second.cache_key is None
+    assert (first.about["corpus"], "d_model" in first.about) == ("pocket", True)
 
 
 @pytest.mark.parametrize(

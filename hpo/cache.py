@@ -1,0 +1,109 @@
+"""The stage A cache of a runs folder as people see it: listed, and pruned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.errors import CheckpointError
+from core.sealed import META, read_sealed
+from core.stage_entries import FOLDER, Entry, Pruned, cache_limit, prune, read_entries
+from hpo.folders import cache_of, make_private
+
+SCHEMA_VERSION = 1
+"""Of the JSON; raised when a field changes meaning."""
+
+
+@dataclass(frozen=True)
+class CachedStage:
+    """One entry, with what is written in it."""
+
+    entry: Entry
+    cost_s: float | None = None
+    """Seconds it took to train; `None` where that cannot be read, or is not whole yet."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Stage, steps, corpus and structure; empty of an entry of an earlier version."""
+
+    @property
+    def saved_s(self) -> float:
+        """What training it again each time that it was taken would have cost."""
+        return self.entry.hits * (self.cost_s or 0.0)
+
+
+@dataclass(frozen=True)
+class CacheContents:
+    """What is in the cache of a runs folder."""
+
+    limit_bytes: int
+    stages: tuple[CachedStage, ...]
+    """In the order in which they go to make room."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(one.entry.size_bytes for one in self.stages)
+
+    def as_json(self) -> str:
+        """The contents for programs; times are UTC, ISO 8601."""
+        stages = [
+            {
+                **asdict(one.entry),
+                "made": moment(one.entry.made).isoformat("T", "seconds"),
+                "used": moment(one.entry.used).isoformat("T", "seconds"),
+                "cost_s": one.cost_s,
+                "saved_s": one.saved_s,
+                "about": dict(one.about),
+            }
+            for one in self.stages
+        ]
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            "limit_bytes": self.limit_bytes,
+            "size_bytes": self.size_bytes,
+            "stages": stages,
+        }
+        return json.dumps(value, indent=2, allow_nan=False)
+
+
+def read_cache(runs_dir: Path) -> CacheContents:
+    """What the cache holds now; creates nothing.
+
+    Raises: SettingsError where the environment's limit is no size.
+    """
+    root = _root(runs_dir)
+    entries = read_entries(root)
+    return CacheContents(cache_limit(), tuple(_described(root, entry) for entry in entries))
+
+
+def prune_cache(
+    runs_dir: Path,
+    *,
+    limit_bytes: int | None = None,
+    used_before: float | None = None,
+    dry_run: bool = False,
+) -> Pruned:
+    """Removes entries as `core.stage_entries.prune` does. Raises: FolderError, CacheBusyError."""
+    root = _root(runs_dir)
+    if root.is_dir():
+        make_private(root)
+    return prune(root, limit_bytes=limit_bytes, used_before=used_before, dry_run=dry_run)
+
+
+def moment(seconds: float) -> datetime:
+    """A time of a file."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _root(runs_dir: Path) -> Path:
+    return cache_of(runs_dir.expanduser().resolve()) / FOLDER
+
+
+def _described(root: Path, entry: Entry) -> CachedStage:
+    try:
+        meta = read_sealed(root / entry.key / META)["meta"]
+    except (CheckpointError, OSError):  # damaged, or removed meanwhile: its files say the rest
+        return CachedStage(entry)
+    return CachedStage(entry, meta["cost_s"], meta.get("about", {}))
