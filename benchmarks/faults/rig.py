@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy
 
-from benchmarks.faults.driver import Driver, Patch, wait_until
+from benchmarks.faults.driver import Driver, Patch, load_databases, wait_until
 from benchmarks.faults.journal import Journal, Trouble, name_of
 from benchmarks.faults.toy import Protocol
 from benchmarks.postgres_server import NoServerError, PostgresServer, serving
@@ -342,6 +342,7 @@ class Bench:
         self._rigs: list[Rig] = []
         self._stack = ExitStack()
         self._server: PostgresServer | None = None
+        load_databases()
 
     def times(self, full: int, short: int) -> int:
         """How often: in `make faults`, in `make faults-short`."""
@@ -362,7 +363,9 @@ class Bench:
         if known not in self._undisturbed:
             settings = {**options.pop("settings", {}), "protocol.step_s": 0.0}  # type: ignore[dict-item]
             trials = self.times(MOST_TRIALS, 12)
-            rig = self.rig(**{"trials": trials, "storage": None, "settings": settings, **options})
+            # In one slot, which takes one process less to start.
+            given = {"trials": trials, "slots": 1, "storage": None, **options}
+            rig = self.rig(**{**given, "settings": settings})
             driver = rig.finish()
             assert driver.code == 0, driver.text()
             self._undisturbed[known] = rig.told()
