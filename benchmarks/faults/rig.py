@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import random
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import sqlalchemy
 
 from benchmarks.faults.driver import Driver, Patch, load_databases, wait_until
-from benchmarks.faults.journal import Journal, Trouble, name_of
+from benchmarks.faults.journal import Journal, Line, Trouble, name_of
 from benchmarks.faults.toy import Protocol
 from benchmarks.postgres_server import NoServerError, PostgresServer, serving
 
@@ -226,8 +227,7 @@ class Rig:
         twice, repeated = surplus, 0
         if surplus:
             problems.append(f"{surplus} trials beyond the budget")
-        for name in sorted({line.trial for line in self.journal.lines()}):
-            lines = self.journal.of(name)
+        for name, lines in self._histories():
             attempts: list[int] = []
             steps: list[str] = []
             has_ended = is_double = False
@@ -252,6 +252,19 @@ class Rig:
         if running:
             problems.append(f"{running} trials are RUNNING")
         return Audit(lost, twice, running, repeated, tuple(problems))
+
+    def _histories(self) -> Iterator[tuple[str, list[Line]]]:
+        """What was done at each trial, in order, and where a node does not see the study's files
+        in each job: its folder there has the number of a process that does one after another."""
+        trials = {name_of(number) for number in self.told()}
+        for name in sorted({line.trial for line in self.journal.lines()}):
+            lines = self.journal.of(name)
+            if name in trials or not name.isdigit():
+                yield name, lines
+                continue
+            begins = [place for place, line in enumerate(lines) if line.event == "begin"]
+            for begin, end in itertools.pairwise([*begins, len(lines)]):
+                yield name, lines[begin:end]
 
     def wait_for_recovery(self, trial: str, killed: int, at: float) -> float | None:
         """As `recovery_s`, waited for."""
