@@ -40,7 +40,7 @@ class CheckpointPace:
 
     def begin_stage(self, now: float) -> None:
         """Counts from here on: what went before may have been waiting, which pays for nothing."""
-        self._began, self._spent_s = now, 0.0
+        self._began, self._spent_s, self._written = now, 0.0, 0
 
     def is_due(self, now: float) -> bool:
         """Whether to write one now."""
@@ -52,8 +52,11 @@ class CheckpointPace:
 
     def note(self, begun: float, ended: float) -> None:
         """One was written, fsync included; also one that was asked for."""
-        self._last, self._cost_s = ended, ended - begun
-        self._spent_s += self._cost_s
+        self._last = ended
+        self._spent_s += ended - begun
+        self._written += 1
+        # One that happened to be quick is no reason to write again soon.
+        self._cost_s = max(ended - begun, self._spent_s / self._written)
 
 
 @dataclass(frozen=True)
