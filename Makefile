@@ -65,7 +65,7 @@ bench: $(INSTALLED)  ## measure training steps, decoding and kernels, a minute i
 faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, under an hour
 	$(RUN) -m benchmarks.faults
 
-faults-short: $(INSTALLED)  ## inject every fault a few times, under 3 minutes
+faults-short: $(INSTALLED)  ## inject every fault at least once, under 3 minutes
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -rP tests/benchmarks/test_fault_bench.py
 
 clean:  ## remove caches and built files; runs/ and .venv/ stay

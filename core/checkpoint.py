@@ -17,18 +17,47 @@ from core.history import evaluation_as_json, evaluation_from_json
 from core.sealed import META
 from core.task import Evaluation
 
-_CHECKPOINT_EVERY_S = 5.0
-_LARGEST_SHARE = 0.02
+_SOONEST_S, _LATEST_S = 5.0, 300.0
+_LARGEST_SHARE = 0.015
+_SLOW_BYTES_PER_S = 150e6
+"""Of writing, hashing and fsync on a busy machine; an idle one has 600."""
 _WEIGHTS = "model.safetensors"
 
 
-def is_checkpoint_due(since_last_s: float, last_cost_s: float) -> bool:
-    """Whether to write a checkpoint that nobody asked for.
+class CheckpointPace:
+    """When to write a checkpoint that nobody asked for.
 
-    The one rule: not within 5 s of the last, and so seldom that, at what the last one cost,
-    writing takes less than 2 percent of the time. A killed run loses that much and no more.
+    The one rule: not within 5 s of the last, and so seldom that, of a stage's time, all that
+    checkpoints took and two more would take, one of them for a pause, is at most 1.5 percent.
+    After 5 minutes it is written at any price, so that a killed run loses at most these, the
+    update and the evaluation under way. Times are readings of `time.monotonic()`.
     """
-    return since_last_s >= max(_CHECKPOINT_EVERY_S, last_cost_s / _LARGEST_SHARE)
+
+    def __init__(self, size_bytes: int, now: float) -> None:
+        """`size_bytes` of weights and optimizer foretell the cost of the first one."""
+        self._cost_s = size_bytes / _SLOW_BYTES_PER_S
+        self._last = now
+        self.begin_stage(now)
+
+    def begin_stage(self, now: float) -> None:
+        """Counts from here on: what went before may have been waiting, which pays for nothing."""
+        self._began, self._spent_s, self._written = now, 0.0, 0
+
+    def is_due(self, now: float) -> bool:
+        """Whether to write one now."""
+        since_s = now - self._last
+        if since_s < _SOONEST_S:
+            return False
+        allowed_s = _LARGEST_SHARE * (now - self._began) - self._spent_s
+        return 2 * self._cost_s <= allowed_s or since_s >= _LATEST_S
+
+    def note(self, begun: float, ended: float) -> None:
+        """One was written, fsync included; also one that was asked for."""
+        self._last = ended
+        self._spent_s += ended - begun
+        self._written += 1
+        # One that happened to be quick is no reason to write again soon.
+        self._cost_s = max(ended - begun, self._spent_s / self._written)
 
 
 @dataclass(frozen=True)

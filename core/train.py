@@ -17,7 +17,7 @@ import torch
 from core.atomic import make_folder
 from core.checkpoint import (
     Checkpoint,
-    is_checkpoint_due,
+    CheckpointPace,
     load_checkpoint,
     put_weights,
     read_weights,
@@ -48,6 +48,8 @@ from core.task import (
 
 FETCH_EVERY = 50
 """Steps whose figures stay on the device, at most: a divergence is found no later than that."""
+_STATE_COPIES = 3
+"""A weight and its two moments, of which a checkpoint consists."""
 
 
 def train(  # noqa: PLR0917  # the seam has them in this order
@@ -111,7 +113,8 @@ class _Run:
         self._optimizer: StageOptimizer | None = None
         self._restored: Checkpoint | None = None  # while the run has not moved on from it
         self._saved_s: float | None = None
-        self._last_checkpoint, self._checkpoint_cost_s = time.monotonic(), 0.0
+        sizes = (weight.nbytes for weight in self._model.parameters())
+        self._pace = CheckpointPace(_STATE_COPIES * sum(sizes), time.monotonic())
         self._entered = (0, 0.0)  # the stage in this attempt: updates and seconds before it
 
     # The way of a run
@@ -266,6 +269,7 @@ class _Run:
             self._optimizer.put_scaler(restored.scaler)
             put_generators(restored.generators, self._device)
         self._entered = (self._done, self._clock.spent_on(training(stage)))
+        self._pace.begin_stage(time.monotonic())
 
     # One step
 
@@ -287,8 +291,7 @@ class _Run:
             end = self._fetch() or self._say()
         elif self._history.pending >= FETCH_EVERY:
             end = self._fetch()
-        since_s = now - self._last_checkpoint
-        if end is None and is_checkpoint_due(since_s, self._checkpoint_cost_s):
+        if end is None and self._pace.is_due(time.monotonic()):
             end = self._save_checkpoint()
         return end
 
@@ -374,6 +377,5 @@ class _Run:
                 changes=self._changes,
             )
             save_checkpoint(self._folder / "checkpoint", checkpoint, self._config_digest)
-        self._last_checkpoint = time.monotonic()
-        self._checkpoint_cost_s = self._last_checkpoint - begun
+        self._pace.note(begun, time.monotonic())
         return None

@@ -119,7 +119,7 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         description="Inject faults into a toy study and count what is lost.",
         allow_abbrev=False,
     )
-    parser.add_argument("--short", action="store_true", help="every fault a few times")
+    parser.add_argument("--short", action="store_true", help="every fault at least once")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="faults or families of faults")
     parser.add_argument("--storage", metavar="URL", help="a server; by default SQLite")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="where the rows are written too")

@@ -20,12 +20,12 @@ _KILLS_A_STUDY = 6
 
 def kill_driver(bench: Bench, row: Row) -> None:
     """Kills the driver alone; its workers are left to end by themselves."""
-    _kill_again_and_again(bench, row, bench.times(50, 3), with_workers=False)
+    _kill_again_and_again(bench, row, bench.times(50, 2), with_workers=False)
 
 
 def kill_all(bench: Bench, row: Row) -> None:
     """Kills the driver and all its workers together."""
-    _kill_again_and_again(bench, row, bench.times(50, 3), with_workers=True)
+    _kill_again_and_again(bench, row, bench.times(50, 2), with_workers=True)
 
 
 def _kill_again_and_again(bench: Bench, row: Row, wanted: int, *, with_workers: bool) -> None:

@@ -25,7 +25,7 @@ _SHARED = {
 def kill_driver_at(target: str, when: str, bench: Bench, row: Row) -> None:
     """Kills drivers of one study before or after their n-th call of a function."""
     rig = bench.rig()
-    for _ in range(bench.times(10, 2)):
+    for _ in range(bench.times(10, 1)):
         driver = rig.start(patches=[dying(target, when, bench.random.randrange(1, 4))])
         if driver.wait(PATIENCE_S) == 0:
             break
@@ -51,7 +51,7 @@ def kill_driver_at_commit(bench: Bench, row: Row) -> None:
     """Kills drivers right after the n-th transaction of their database, n at random."""
     for _ in range(bench.times(10, 1)):
         rig = bench.rig()
-        for _ in range(4):
+        for _ in range(bench.times(4, 2)):
             driver = rig.start(patches=[_dying_at_commit(bench.random.randrange(1, 90))])
             if driver.wait(PATIENCE_S) == 0:
                 break
@@ -71,10 +71,11 @@ def kill_worker_resuming(bench: Bench, row: Row) -> None:
 
 
 def kill_worker_at(choose: Callable[[Bench], str], bench: Bench, row: Row) -> None:
-    """Kills each trial's worker once at the moment that `choose` names."""
+    """Kills trials' workers once each, at the moment that `choose` names."""
     for _ in range(bench.times(5, 1)):
         rig = bench.rig()
-        rig.plan({number: [Trouble(choose(bench), "kill")] for number in range(rig.trials)})
+        doomed = range(0, rig.trials, bench.times(1, 4))
+        rig.plan({number: [Trouble(choose(bench), "kill")] for number in doomed})
         _finish(rig, bench, row)
         _count_troubles(rig, row)
 

@@ -13,11 +13,13 @@ FAMILIES = (
     "drivers",
     "moments",
     "signals",
+    "silence",
     "breakdowns",
     "ownership",
     "endurance",
     "files",
     "servers",
+    "calls",
     "cluster",
 )
 """Modules of this package, each with its faults in `FAULTS`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import random
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 
 import sqlalchemy
 
-from benchmarks.faults.driver import Driver, Patch, wait_until
-from benchmarks.faults.journal import Journal, Trouble, name_of
+from benchmarks.faults.driver import Driver, Patch, load_databases, wait_until
+from benchmarks.faults.journal import Journal, Line, Trouble, name_of
 from benchmarks.faults.toy import Protocol
 from benchmarks.postgres_server import NoServerError, PostgresServer, serving
 
@@ -226,8 +227,7 @@ class Rig:
         twice, repeated = surplus, 0
         if surplus:
             problems.append(f"{surplus} trials beyond the budget")
-        for name in sorted({line.trial for line in self.journal.lines()}):
-            lines = self.journal.of(name)
+        for name, lines in self._histories():
             attempts: list[int] = []
             steps: list[str] = []
             has_ended = is_double = False
@@ -252,6 +252,19 @@ class Rig:
         if running:
             problems.append(f"{running} trials are RUNNING")
         return Audit(lost, twice, running, repeated, tuple(problems))
+
+    def _histories(self) -> Iterator[tuple[str, list[Line]]]:
+        """What was done at each trial, in order, and where a node does not see the study's files
+        in each job: its folder there has the number of a process that does one after another."""
+        trials = {name_of(number) for number in self.told()}
+        for name in sorted({line.trial for line in self.journal.lines()}):
+            lines = self.journal.of(name)
+            if name in trials or not name.isdigit():
+                yield name, lines
+                continue
+            begins = [place for place, line in enumerate(lines) if line.event == "begin"]
+            for begin, end in itertools.pairwise([*begins, len(lines)]):
+                yield name, lines[begin:end]
 
     def wait_for_recovery(self, trial: str, killed: int, at: float) -> float | None:
         """As `recovery_s`, waited for."""
@@ -342,6 +355,7 @@ class Bench:
         self._rigs: list[Rig] = []
         self._stack = ExitStack()
         self._server: PostgresServer | None = None
+        load_databases()
 
     def times(self, full: int, short: int) -> int:
         """How often: in `make faults`, in `make faults-short`."""
@@ -362,7 +376,9 @@ class Bench:
         if known not in self._undisturbed:
             settings = {**options.pop("settings", {}), "protocol.step_s": 0.0}  # type: ignore[dict-item]
             trials = self.times(MOST_TRIALS, 12)
-            rig = self.rig(**{"trials": trials, "storage": None, "settings": settings, **options})
+            # In one slot, which takes one process less to start.
+            given = {"trials": trials, "slots": 1, "storage": None, **options}
+            rig = self.rig(**{**given, "settings": settings})
             driver = rig.finish()
             assert driver.code == 0, driver.text()
             self._undisturbed[known] = rig.told()

@@ -1,22 +1,16 @@
-"""A PostgreSQL server that restarts, dies, ends sessions or loses replies; and storage calls that
-fail one by one, on SQLite too."""
+"""A PostgreSQL server that restarts, dies, ends sessions or loses replies, and kills on it."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any
-
-import sqlalchemy
 
 from benchmarks.faults import drivers, ownership, workers
-from benchmarks.faults.driver import Patch, wait_until
+from benchmarks.faults.driver import wait_until
 from benchmarks.faults.registry import Fault
 from benchmarks.faults.rig import PATIENCE_S, Bench, Rig, Row
 from benchmarks.faults.toy import Protocol
@@ -25,25 +19,19 @@ from benchmarks.postgres_server import NoServerError, PostgresServer
 
 _REFUSED = 2
 _MINUTE_S = 60.0
-_SMALL: dict[str, Any] = {
-    "trials": 2,
-    "settings": {"protocol.second_steps": 8, "protocol.step_s": 0.0},
-}
-"""A study of as few storage calls as have all kinds."""
-_FEWER = 6
-"""In the short bench the number of the call that fails grows so much from run to run."""
 
 OnServer = Callable[[PostgresServer, Bench, Row], None]
 
 
-def _on_server(inject: OnServer, bench: Bench, row: Row) -> None:
+def on_server(inject: OnServer, bench: Bench, row: Row) -> None:
     """Injects a fault into studies on an empty database of a server, where there is one."""
     with _serving(bench, row) as server:
         if server is not None:
             inject(server, bench, row)
 
 
-def _as_on_sqlite(inject: Callable[[Bench, Row], None]) -> OnServer:
+def as_on_sqlite(inject: Callable[[Bench, Row], None]) -> OnServer:
+    """A fault that does to studies on a server what it does to those in a file."""
     return lambda _server, bench, row: inject(bench, row)
 
 
@@ -115,7 +103,7 @@ def end_sessions(server: PostgresServer, bench: Bench, row: Row) -> None:
 def lose_replies(server: PostgresServer, bench: Bench, row: Row) -> None:
     """Loses the reply to every n-th COMMIT, and the session with it."""
     assert bench.storage is not None
-    for every in range(2, 3 + bench.times(8, 1)):
+    for every in range(2, 2 + bench.times(9, 1)):
         rig = bench.rig()
         proxy = LosingProxy(server.port, most=10)
         through = bench.storage.replace(str(server.port), str(proxy.port))
@@ -159,71 +147,6 @@ def take_over(server: PostgresServer, bench: Bench, row: Row) -> None:
         row.expect(server.contents(database) == before, f"{rig.name}: it wrote all the same")
 
 
-def fail_calls(bench: Bench, row: Row) -> None:
-    """Lets each call of the storage fail once: before it is done, and after."""
-    undisturbed = bench.undisturbed(**_SMALL)
-    again = 0
-    for when in ("before", "after"):
-        nth = 0 if not bench.short else bench.random.randrange(_FEWER)
-        while True:
-            rig = bench.rig(**_SMALL)
-            mark = rig.folder / "failed"
-            driver = rig.start(patches=[_failing(nth, when, mark)])
-            driver.wait(PATIENCE_S)
-            if not mark.exists():
-                break
-            row.injections += 1
-            if driver.code != 0:
-                # It may be in the first of its calls, with nothing begun: told, and done again.
-                again += 1
-                lines = driver.text().splitlines()
-                row.message = row.message or lines[-1]
-                row.expect(
-                    driver.code == _REFUSED and "Traceback" not in driver.text(),
-                    f"{rig.name}: call {nth}, {when}: {driver.log}",
-                )
-                row.expect(rig.finish().code == 0, f"{rig.name}: does not go on")
-            row.add(rig.audit(undisturbed), f"{rig.name}, call {nth}, {when}")
-            nth = _FEWER * nth + bench.random.randrange(1, _FEWER) if bench.short else nth + 1
-    row.note = f"in {again} the run ended with one line, and the same command went on"
-
-
-def _failing(nth: int, when: str, mark: Path) -> Patch:
-    """Breaks the connection `before` or `after` its n-th call in this process, from 0."""
-
-    def patch() -> None:
-        left = [nth]
-
-        def count(connection: sqlalchemy.Connection, what: str) -> None:
-            left[0] -= 1
-            if left[0] != -1:
-                return
-            mark.touch()
-            raw = connection.connection.driver_connection
-            assert raw is not None
-            if what == "commit" and when == "after":
-                raw.commit()
-            if isinstance(raw, sqlite3.Connection):
-                raise sqlalchemy.exc.OperationalError("", {}, OperationalError("it is away"))
-            raw.close()
-
-        def on(event: str, what: str) -> None:
-            sqlalchemy.event.listen(
-                sqlalchemy.Engine, event, lambda connection, *_: count(connection, what)
-            )
-
-        if when == "before":
-            on("begin", "begin")
-        on(f"{when}_cursor_execute", "statement")
-        on("commit", "commit")
-
-    return patch
-
-
-class OperationalError(Exception):
-    """What PEP 249 has database drivers raise when a server goes away; SQLite has none."""
-
-
 def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -263,11 +186,9 @@ _SERVERS: dict[str, OnServer] = {
     "PostgreSQL ends sessions every second": end_sessions,
     "PostgreSQL: reply lost after COMMIT": lose_replies,
     "PostgreSQL: driver cut off and taken over": take_over,
-    "PostgreSQL: each storage call fails once": _as_on_sqlite(fail_calls),
-    **{name: _as_on_sqlite(inject) for name, inject in _KILLS.items()},
+    **{name: as_on_sqlite(inject) for name, inject in _KILLS.items()},
 }
 
 FAULTS = (
-    *(Fault(name, "servers", partial(_on_server, inject)) for name, inject in _SERVERS.items()),
-    Fault("SQLite: each storage call fails once", "servers", fail_calls),
+    *(Fault(name, "servers", partial(on_server, inject)) for name, inject in _SERVERS.items()),
 )

@@ -17,7 +17,7 @@ _TRIAL_S = 0.2
 
 def kill_workers(bench: Bench, row: Row) -> None:
     """Kills the worker of each trial once, at a random moment of its first attempt."""
-    _kill_workers(bench, row, bench.times(200, 8), gap_s=0.0)
+    _kill_workers(bench, row, bench.times(200, 4), gap_s=0.0)
 
 
 def kill_workers_seldom(bench: Bench, row: Row) -> None:

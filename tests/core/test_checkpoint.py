@@ -1,6 +1,7 @@
 """Bundles that are whole or refused, and checkpoints and weights on top of them."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from core.atomic import replace_json, replace_text
 from core.bundle import read_bundle, write_bundle
 from core.checkpoint import (
     Checkpoint,
-    is_checkpoint_due,
+    CheckpointPace,
     load_checkpoint,
     load_weights,
     read_weights,
@@ -57,20 +58,45 @@ def checkpoint(step: int = 3) -> Checkpoint:
 
 
 @pytest.mark.parametrize(
-    ("since_s", "cost_s", "is_due"),
+    ("size_bytes", "dues"),
     [
-        (0.0, 0.0, False),
-        (4.9, 0.0, False),
-        (5.0, 0.0, True),
-        (5.0, 0.1, True),
-        (5.0, 0.11, False),  # 0.11 s every 5 s is more than 2 percent
-        (5.5, 0.11, True),
-        (49.0, 1.0, False),
-        (50.0, 1.0, True),
+        (0, {4.9: False, 5.0: True}),
+        (15_000_000, {5.0: False, 13.3: False, 13.4: True}),  # 0.1 s to write, twice, at 150 MB/s
+        (10**10, {299.9: False, 300.0: True}),
     ],
 )
-def test_when_a_checkpoint_is_due(since_s: float, cost_s: float, is_due: bool) -> None:
-    assert is_checkpoint_due(since_s, cost_s) == is_due
+def test_when_the_first_checkpoint_is_due(size_bytes: int, dues: dict[float, bool]) -> None:
+    pace = CheckpointPace(size_bytes, 1000.0)
+    assert {after_s: pace.is_due(1000.0 + after_s) for after_s in dues} == dues
+
+
+def test_a_wait_before_a_stage_pays_for_no_checkpoint() -> None:
+    pace = CheckpointPace(15_000_000, 1000.0)
+    pace.begin_stage(1100.0)
+    assert not pace.is_due(1113.3)
+    assert pace.is_due(1113.4)
+
+
+@pytest.mark.parametrize("costs_s", [(0.007,), (0.1,), (0.02, 0.02, 0.02, 0.3), (1.0, 2.0)])
+def test_checkpoints_and_a_pause_at_any_moment_take_little_time(
+    costs_s: tuple[float, ...],
+) -> None:
+    """A stage of an hour in updates of 0.1 s, its checkpoints taking `costs_s` by turns."""
+    costs, cost_s = itertools.cycle(costs_s), costs_s[-1]
+    # Each may be dearer than the one before, from which it is foretold, and so may the pause.
+    surprise_s = 2 * (max(costs_s) - min(costs_s))
+    pace = CheckpointPace(0, 0.0)
+    pace.note(-cost_s, 0.0)
+    pace.begin_stage(0.0)
+    now = spent_s = 0.0
+    while now < 3600.0:
+        now += 0.1
+        if pace.is_due(now):
+            cost_s = next(costs)
+            pace.note(now, now + cost_s)
+            now, spent_s = now + cost_s, spent_s + cost_s
+            assert spent_s + cost_s <= 0.015 * now + surprise_s
+    assert spent_s > min(0.01 * now, 500 * cost_s)  # it is not stingy either
 
 
 def test_a_bundle_is_read_as_it_was_written(tmp_path: Path) -> None:

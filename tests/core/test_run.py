@@ -134,14 +134,14 @@ def test_the_test_score_is_that_of_the_weights(tmp_path: Path) -> None:
 CHILD = """
 import sys, time
 from pathlib import Path
-from core import registry, reporting, train
+from core import checkpoint, registry, reporting
 from core.run import run
 from core.task import Placement, Verdict
 from toy_task import toy_config
 
 registry._MODULES["toy"] = "toy_task"
 reporting.PROGRESS_EVERY_S = 0.0
-train.is_checkpoint_due = lambda since_s, cost_s: True
+checkpoint.CheckpointPace.is_due = lambda pace, now: True
 
 def hang(event):
     if event.step == 11:
