@@ -228,7 +228,8 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     commands["stop"].add_argument(
         "--now",
         action="store_true",
-        help="end running trials at once; they go on from their last checkpoints",
+        help="kill running trials rather than let each save a checkpoint: they go on from the "
+        "last one they have, or from their start",
     )
     status = commands["status"]
     status.add_argument(

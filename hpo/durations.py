@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 EXAMPLES = "90s, 45m, 2h, 1h30m"
@@ -16,3 +17,10 @@ def seconds_in(text: str) -> float | None:
         return None
     pairs = zip(parts.groups(), _UNIT_SECONDS, strict=True)
     return float(sum(int(part or 0) * unit for part, unit in pairs)) or None
+
+
+def duration_option(seconds: float) -> str:
+    """The time as `seconds_in` reads it, in whole seconds, at least as long: `1h30m`."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    parts = zip((*divmod(minutes, 60), rest), "hms", strict=True)
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

@@ -104,6 +104,8 @@ def launch(
         found = open_study(study, storage, folder, total=total, observe=observe)
         if found.user_attrs.get(attributes.STORAGE) != database.shown:
             found.set_user_attr(attributes.STORAGE, database.shown)
+        if found.user_attrs.get(attributes.OPTIONS) != options.as_json():
+            found.set_user_attr(attributes.OPTIONS, options.as_json())
         mend_folders(study, found, folder)
 
         def store(elapsed_s: float) -> None:

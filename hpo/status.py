@@ -141,7 +141,7 @@ def status_of(record: StudyRecord, now: datetime | None = None) -> Status:
         failed=tuple((one.number, one.reason) for one in record.trials if one.state == "failed"),
         quarantined=dict(attributes_.get(attributes.QUARANTINED) or {}),
         elapsed_s=record.elapsed_s,
-        left_s=_left_s(record, attributes_.get(attributes.LIMIT_S)),
+        left_s=_left_s(record),
         line=str(standing(record)),
     )
 
@@ -172,7 +172,8 @@ def _since(span: Span, now: datetime) -> float:
     return max((now - span.begun).total_seconds(), 0.0)
 
 
-def _left_s(record: StudyRecord, limit_s: float | None) -> float | None:
+def _left_s(record: StudyRecord) -> float | None:
+    limit_s = record.options.get("time_limit_s")
     if not record.is_owned or record.finished >= record.total:
         return None
     left = [] if limit_s is None else [max(limit_s - record.elapsed_s, 0.0)]

@@ -30,7 +30,7 @@ def made(**more: Any) -> Status:
     """Two trials at work, two finished of five, in 83 seconds."""
     begun = NOW - timedelta(seconds=75)
     stored = SimpleNamespace(
-        user_attrs={attributes.QUARANTINED: {"gpu 1": "three device errors in a row"}, **more}
+        user_attrs={attributes.QUARANTINED: {"gpu 1": "three device errors in a row"}}
     )
     study = record(
         trial(0, value=30.0),
@@ -41,6 +41,7 @@ def made(**more: Any) -> Status:
         is_owned=True,
         optuna_study=stored,
         repeat_spans=(Span(0, "gpu 2", begun, None, "running", 1),),
+        **more,
     )
     return status_of(study, NOW)
 
@@ -71,7 +72,7 @@ def test_one_screen_tells_what_runs_where_and_what_went_wrong() -> None:
 
 def test_the_time_left_is_within_the_limit() -> None:
     assert made().left_s == pytest.approx(83 / 2 * 3)
-    assert made(**{attributes.LIMIT_S: 90.0}).left_s == pytest.approx(7)
+    assert made(options={"time_limit_s": 90.0}).left_s == pytest.approx(7)
 
 
 def test_as_json_it_is_a_list_for_programs() -> None:
