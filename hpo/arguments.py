@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 
 from core.errors import UserError
 from hpo import __version__
-from hpo.durations import EXAMPLES, seconds_in
+from hpo.durations import ALLOWED, seconds_in
 
 COMMANDS = {
     "run": "run a study, or go on with it",
@@ -320,7 +320,7 @@ def _duration(name: str) -> Callable[[str], float]:
     def read(text: str) -> float:
         seconds = seconds_in(text)
         if seconds is None:
-            raise CommandError(f"{name} must be a time above zero", got=text, allowed=EXAMPLES)
+            raise CommandError(f"{name} must be a time", got=text, allowed=ALLOWED)
         return seconds
 
     return read
