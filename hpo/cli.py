@@ -309,11 +309,11 @@ def _status(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.status import follow, read_status, status_json, status_page
 
     names = [] if arguments.study is None else [arguments.study]
-    found = read_status(arguments.storage, names, arguments.runs_dir)
+    found = read_status(arguments.storage, names, arguments.runs_dir, arguments.prog)
     if arguments.follow:
         names = [one.name for one in found]
         follow(
-            lambda: read_status(arguments.storage, names, arguments.runs_dir),
+            lambda: read_status(arguments.storage, names, arguments.runs_dir, arguments.prog),
             out,
             as_json=arguments.json,
         )
