@@ -166,7 +166,7 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
                 showarrow=False,
                 font={"color": INK, "size": 12},
                 bgcolor=SURFACE,
-                borderpad=0,
+                borderpad=1,
             )
     figure.update_layout(barmode="overlay", bargap=0.25, legend_font_color=MUTED)
     order = [plot_text(place) for place in reversed(places)]
