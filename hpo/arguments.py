@@ -12,7 +12,7 @@ from typing import Literal, NoReturn
 from core import sizes
 from core.errors import UserError
 from hpo import __version__
-from hpo.durations import EXAMPLES, seconds_in
+from hpo.durations import ALLOWED, seconds_in
 
 COMMANDS = {
     "run": "run a study, or go on with it",
@@ -232,7 +232,8 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     commands["stop"].add_argument(
         "--now",
         action="store_true",
-        help="end running trials at once; they go on from their last checkpoints",
+        help="kill running trials rather than let each save a checkpoint: they go on from the "
+        "last one they have, or from their start",
     )
     status = commands["status"]
     status.add_argument(
@@ -360,7 +361,7 @@ def _duration(name: str) -> Callable[[str], float]:
     def read(text: str) -> float:
         seconds = seconds_in(text)
         if seconds is None:
-            raise CommandError(f"{name} must be a time above zero", got=text, allowed=EXAMPLES)
+            raise CommandError(f"{name} must be a time", got=text, allowed=ALLOWED)
         return seconds
 
     return read

@@ -319,9 +319,10 @@ def _stop(arguments: argparse.Namespace, out: Printer) -> int:
         out.say(f"{record.name} is not running.")
         return DONE
     if how == "killed":
-        out.say("It did not react and was killed; its trials go on from their last checkpoints.")
-    where = "" if arguments.storage is None else f" --storage {shlex.quote(arguments.storage)}"
-    out.say(f"Go on with: {command_again(record)}{where}")
+        out.say("It did not react and was killed.")
+    if arguments.now:
+        out.say("What ran goes on from its last checkpoint, or from its start where it has none.")
+    out.say(f"Go on with: {command_again(record, arguments.prog)}")
     return DONE
 
 
@@ -329,11 +330,11 @@ def _status(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.status import follow, read_status, status_json, status_page
 
     names = [] if arguments.study is None else [arguments.study]
-    found = read_status(arguments.storage, names, arguments.runs_dir)
+    found = read_status(arguments.storage, names, arguments.runs_dir, arguments.prog)
     if arguments.follow:
         names = [one.name for one in found]
         follow(
-            lambda: read_status(arguments.storage, names, arguments.runs_dir),
+            lambda: read_status(arguments.storage, names, arguments.runs_dir, arguments.prog),
             out,
             as_json=arguments.json,
         )

@@ -142,7 +142,7 @@ class Driver:
                 return
             attempt.begin()
             with self._shift.attempt(index, work.number, is_overdue):
-                outcome = slot.run(work, partial(self._answer, attempt))
+                outcome = slot.run(work, partial(self._answer, attempt, slot))
         except WorkerError as fault:
             self._recover(attempt, fault)
         except BaseException as error:
@@ -256,7 +256,7 @@ class Driver:
 
     # Answering
 
-    def _answer(self, attempt: Attempt, event: Progress | Evaluation) -> Verdict:
+    def _answer(self, attempt: Attempt, slot: Slot, event: Progress | Evaluation) -> Verdict:
         with self._changed:
             number = attempt.work.number
             if self._running.get(number) is not attempt:
@@ -264,9 +264,11 @@ class Driver:
             if self._roster.failure is not None:
                 return Verdict.PAUSE  # what it has done is in its folder
             if isinstance(event, Progress) and not event.total_steps:
-                attempt.begin()
-            elif attempt.is_to_be_saved():
-                self._roster.spend(number, attempt.spent_s)
+                attempt.begin()  # it waits for a place, which may be another than its slot had
+            else:
+                self._roster.move(number, slot.name)
+                if attempt.is_to_be_saved():
+                    self._roster.spend(number, attempt.spent_s)
             verdict = Verdict.CONTINUE
             self._forecast.watch(attempt.entry, event)
             if isinstance(event, Evaluation):

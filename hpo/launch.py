@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
 from hpo.stopping import obeying
 from hpo.storage import locate, telling
-from hpo.storage.steadfast import PATIENCE_S, keep_in_memory
+from hpo.storage.steadfast import PATIENCE_S, keep_in_memory, patiently
 from hpo.study_file import write_study
 from hpo.warm_start import read_prior
 from hpo.workers.devices import refuse_contradictions
@@ -84,7 +85,7 @@ def launch(
         stack.enter_context(telling_of_room(runs))
         # The first lock guards the study's rows, the second its folder: two drivers may name the
         # same database with different folders, or the other way round.
-        stack.enter_context(database.own(study.name))
+        patiently(lambda: stack.enter_context(database.own(study.name)))
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling(database))
         make = make_slots or _choose_slots(options, observe)
@@ -105,6 +106,8 @@ def launch(
         found = open_study(study, storage, folder, total=total, observe=observe)
         if found.user_attrs.get(attributes.STORAGE) != database.shown:
             found.set_user_attr(attributes.STORAGE, database.shown)
+        if found.user_attrs.get(attributes.OPTIONS) != options.as_json():
+            found.set_user_attr(attributes.OPTIONS, options.as_json())
         mend_folders(study, found, folder)
 
         def store(elapsed_s: float) -> None:
@@ -137,5 +140,5 @@ def _check(options: RunOptions) -> None:
     cache_limit()  # which workers read, too late to refuse it
     if options.trials is not None and options.trials < 1:
         raise SettingsError("trials must be at least 1", got=options.trials)
-    if options.time_limit_s is not None and not options.time_limit_s > 0:
-        raise SettingsError("the time limit must be positive", got=options.time_limit_s)
+    if options.time_limit_s is not None and not 0 < options.time_limit_s < math.inf:
+        raise SettingsError("the time limit must be positive and finite", got=options.time_limit_s)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -58,13 +59,16 @@ class Owner:
     boot: str = ""
     """With `started`, as a `ProcessId` has it; empty where the kernel says nothing of that."""
     started: int = 0
+    takes_signals: bool = True
+    """Whether a SIGTERM ends its study alone: Python lets only the main thread listen for one."""
 
     @classmethod
     def myself(cls) -> Owner:
-        """The calling process, owner from now on."""
+        """The calling process, owner from now on in this thread."""
         pid, now = os.getpid(), datetime.now(UTC).isoformat("T", "seconds")
         me = ProcessId.of(pid) or ProcessId(pid, 0, "")
-        return cls(socket.gethostname(), pid, now, me.boot, me.start)
+        is_main = threading.current_thread() is threading.main_thread()
+        return cls(socket.gethostname(), pid, now, me.boot, me.start, is_main)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,16 @@ class RunOptions:
     """Names of studies in the same database whose trials are a prior for this one's."""
     begun: float | None = field(default=None, compare=False)
     """`time.monotonic()` when the time limit began to count for this run; now by default."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What was given and is told nowhere else in a study, for a command that goes on."""
+        gpus = list(self.gpus) if isinstance(self.gpus, tuple) else self.gpus
+        options = {
+            "time_limit_s": self.time_limit_s,
+            "jobs": self.jobs,
+            "gpus": gpus,
+            "trials_per_gpu": self.trials_per_gpu,
+            "cluster": self.cluster,
+            "again": self.again or None,
+        }
+        return {name: value for name, value in options.items() if value is not None}

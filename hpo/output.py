@@ -125,6 +125,8 @@ def repaired_page(repaired: Repaired, command: str, place: str) -> list[Text]:
     lines = [f"{repaired.name}: rebuilt from its folder, {total} trials ({each or 'none yet'})"]
     if not repaired.is_rebuilt:
         lines = [f"{repaired.name}: it is in the database, nothing to repair"]
+    if repaired.states.get("interrupted"):
+        lines.append("Interrupted trials were cut off; the next run goes on with them.")
     if repaired.lost:
         numbers = ", ".join(map(str, repaired.lost))
         lines.append(f"Without a record, so entered as failed: {numbers}")

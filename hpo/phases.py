@@ -128,7 +128,6 @@ class Phases:
             refuse=memory.refusal,
         )
         self.optuna_study.set_user_attr(attributes.STOPPED, None)
-        self.optuna_study.set_user_attr(attributes.LIMIT_S, self.options.time_limit_s)
         self.stop = driver.run(self._shift)
         self.failure = driver.failure
         if self.stop is Stop.TIME:

@@ -28,6 +28,7 @@ from hpo.records import StudyRecord, TrialRecord
 from hpo.roster import FROM_PRIOR
 from hpo.spans import ATTEMPTS, Span, read_repeats, read_spans
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
+from hpo.storage.locating import url_beside
 from hpo.trial_file import STATE_NAMES
 
 _LOOK_AGAIN_S = 0.5
@@ -232,6 +233,8 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         quarantined=own.get(attributes.QUARANTINED, {}),
         unlisted=unlisted(study, readings),
         repeat_spans=read_repeats(folder.finals, is_owned=is_owned),
+        options=own.get(attributes.OPTIONS, {}),
+        storage=url_beside(database, runs),
     )
     if standings is None:
         return record

@@ -175,6 +175,10 @@ class StudyRecord:
     or of a ledger that was deleted."""
     repeat_spans: tuple[Span, ...] = ()
     """The attempts at repeats in the finals."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """How its last run was asked for, as `RunOptions.as_json` has it."""
+    storage: str | None = None
+    """URL of its database, without a secret; `None` for `hpo.db` in its runs folder."""
 
     @property
     def openings(self) -> int:

@@ -47,7 +47,7 @@ class Repaired:
     is_rebuilt: bool
     """Whether there was anything to repair."""
     states: Mapping[str, int]
-    """How many trials of each state were put back."""
+    """How many trials of each state were put back; `interrupted`: those that were running."""
     lost: tuple[int, ...]
     """Trials without a record, entered as failed."""
     aside: Path | None
@@ -88,7 +88,7 @@ def repair(storage_url: str | None, name: str, runs_dir: Path) -> Repaired:
     return Repaired(
         name=name,
         is_rebuilt=not is_there,
-        states={} if is_there else Counter(STATE_NAMES[trial.state] for trial in trials),
+        states={} if is_there else Counter(map(_state_of, trials)),
         lost=() if is_there else lost,
         aside=aside,
         others=tuple(sorted(_studies_in(runs, database) - set(known))),
@@ -184,6 +184,11 @@ def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[Fro
     # The format last: with it the study has all the rest.
     for key in sorted(row.own, key=lambda key: key == attributes.SCHEMA):
         study.set_user_attr(key, row.own[key])
+
+
+def _state_of(trial: FrozenTrial) -> str:
+    """The state's name; nothing runs, as the study's lock is held."""
+    return "interrupted" if trial.state == TrialState.RUNNING else STATE_NAMES[trial.state]
 
 
 def _refuse_other_kind(home: str | None, database: Database) -> None:

@@ -186,6 +186,14 @@ class Roster:
             spent_s=float(attributes.get(SPENT_S, 0.0)),
         )
 
+    def move(self, number: int, place: str) -> None:
+        """Records that a trial's attempt runs at this place, where it was to run at another."""
+        stored = self._frozen(number).user_attrs
+        if stored["place"] != place:
+            changed = {"place": place, ATTEMPTS: spans.move(stored[ATTEMPTS], place)}
+            trials.set_attributes(self._optuna, number, changed)
+            self.write(number)
+
     def report(self, entry: Entry, evaluation: Evaluation) -> bool:
         """Stores an evaluation; false if its step was stored before, by an earlier attempt."""
         if evaluation.step in self.reported(entry):

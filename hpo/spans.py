@@ -50,6 +50,14 @@ def begin(stored: Sequence[Mapping[str, Any]], place: str, folder: Path) -> Stor
     return [*earlier, {"place": place, "begun": _now(), "ended": None, "how": "running"}]
 
 
+def move(stored: Sequence[Mapping[str, Any]], place: str) -> Stored:
+    """The attempts with the last one at this place: where it was to run may have been lost."""
+    attempts = [dict(one) for one in stored]
+    if attempts:
+        attempts[-1] |= {"place": place}
+    return attempts
+
+
 def end(stored: Sequence[Mapping[str, Any]], how: str) -> Stored:
     """The attempts with the last one ended, now unless it had ended before."""
     attempts = [dict(one) for one in stored]
@@ -93,6 +101,13 @@ class RepeatLog:
             end(stored, "retried") if is_again else stored, place, folder
         )
         self._write()
+
+    def move(self, trial: int, seed: int, place: str) -> None:
+        """The last attempt runs at this place, whatever was written as it began."""
+        stored = self._runs[trial, seed]
+        if stored[-1]["place"] != place:
+            self._runs[trial, seed] = move(stored, place)
+            self._write()
 
     def end(self, trial: int, seed: int, how: str) -> None:
         """The last attempt has ended."""

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from core.task import Metric
 from hpo import attributes
+from hpo.analysis.command import command_again
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration
 from hpo.folders import finite
 from hpo.output import Printer, short_parameters, standing, visible
@@ -81,6 +82,10 @@ class Status:
     """Of the trials, at the pace so far, within the time limit; `None` where nobody knows."""
     line: str
     """How far it is, in words."""
+    is_cut_off: bool
+    """Whether its last run did not end by itself: it was killed, or an error ended it."""
+    command: str | None
+    """The one that goes on with it; `None` while it runs, and where nothing is left to do."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -106,19 +111,21 @@ class Status:
 
 
 def read_status(
-    storage_url: str | None, names: Sequence[str], runs_dir: Path
+    storage_url: str | None, names: Sequence[str], runs_dir: Path, prog: str
 ) -> tuple[Status, ...]:
     """The studies of these names as they stand, or all that are running now.
+
+    `prog` is how the program is called.
 
     Raises: UnknownStudyError; StorageError.
     """
     if not names:
         every = list_studies(storage_url, runs_dir)
         names = [one.name for one in every if one.state == "running"]
-    return tuple(status_of(read_study(storage_url, name, runs_dir)) for name in names)
+    return tuple(status_of(read_study(storage_url, name, runs_dir), prog) for name in names)
 
 
-def status_of(record: StudyRecord, now: datetime | None = None) -> Status:
+def status_of(record: StudyRecord, prog: str, now: datetime | None = None) -> Status:
     """The status of a study at a time, by default now."""
     now = now or datetime.now(UTC)
     state, best = state_of(record), record.best
@@ -141,8 +148,10 @@ def status_of(record: StudyRecord, now: datetime | None = None) -> Status:
         failed=tuple((one.number, one.reason) for one in record.trials if one.state == "failed"),
         quarantined=dict(attributes_.get(attributes.QUARANTINED) or {}),
         elapsed_s=record.elapsed_s,
-        left_s=_left_s(record, attributes_.get(attributes.LIMIT_S)),
+        left_s=_left_s(record),
         line=str(standing(record)),
+        is_cut_off=state == "interrupted" and not record.stopped,
+        command=command_again(record, prog) if state == "interrupted" else None,
     )
 
 
@@ -172,7 +181,8 @@ def _since(span: Span, now: datetime) -> float:
     return max((now - span.begun).total_seconds(), 0.0)
 
 
-def _left_s(record: StudyRecord, limit_s: float | None) -> float | None:
+def _left_s(record: StudyRecord) -> float | None:
+    limit_s = record.options.get("time_limit_s")
     if not record.is_owned or record.finished >= record.total:
         return None
     left = [] if limit_s is None else [max(limit_s - record.elapsed_s, 0.0)]
@@ -223,6 +233,10 @@ def _page(status: Status) -> list[RenderableType]:
         parts.append(Text(visible(f"Failed: trial {number}: {reason}")))
     for device, reason in status.quarantined.items():
         parts.append(Text(visible(f"Given no more work: {device}: {reason}")))
+    if status.is_cut_off:
+        parts.append(Text("Its driver is gone: it was killed, or an error ended it."))
+    if status.command is not None:
+        parts.append(Text(visible(f"Go on with: {status.command}")))
     return parts
 
 

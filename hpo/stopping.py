@@ -1,8 +1,9 @@
 """Stopping a running study from elsewhere.
 
 A driver on this machine gets the signal of a Ctrl-C: that reaches it when the database is away,
-and if it does not react it can be killed. One on another machine, or in another container, finds a
-word in the database, which it looks for every few seconds.
+and if it does not react it can be killed. One on another machine, in another container, or in a
+thread of a program that a signal would end, finds a word in the database, which it looks for every
+few seconds.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def stop_study(
 ) -> How:
     """Asks the driver of the study called `name` to stop, and waits until it has.
 
-    `now` ends running trials at once. On this machine a driver that does not react to that is
-    killed after `KILL_S`, and the database is not needed.
+    `now` kills running trials. On this machine a driver that does not react to that is killed
+    after `KILL_S`, and the database is not needed, unless the driver does not take signals.
 
     Raises: UnknownStudyError; StopError where the owner cannot be told.
     """
@@ -213,8 +214,11 @@ class _Process:
 
 
 def _open_process(owner: Owner) -> _Process | None:
-    """The process that owns the study, to be closed; `None` if it is not on this machine."""
-    if not hasattr(os, "pidfd_open"):
+    """The process that owns the study, to be closed; `None` if no signal is to go there.
+
+    It is not on this machine, or more than its study would end.
+    """
+    if not hasattr(os, "pidfd_open") or not owner.takes_signals:
         return None
     try:
         process = _Process(os.pidfd_open(owner.pid))
@@ -252,10 +256,12 @@ class _Wait:
                 process.signal(signal.SIGKILL)
             if waited > _TELL_S and not has_told:
                 has_told = True
+                why, way_out = "its trials have checkpoints to save", "; --now kills the trials"
+                if self.now:
+                    why, way_out = "it hangs", ""
                 self.say(
-                    f"{self.study}: {self.owner} is still running. It waits for its trials to "
-                    "save their checkpoints, or it cannot be reached. Ctrl-C here leaves it to "
-                    "that" + ("." if self.now else "; --now ends the trials at once.")
+                    f"{self.study}: {self.owner} is still running: {why}, or it cannot be "
+                    f"reached. Ctrl-C here leaves it to that{way_out}."
                 )
             time.sleep(_WAIT_S)
         return how

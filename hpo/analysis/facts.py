@@ -16,7 +16,7 @@ from hpo.analysis.formats import value_text
 from hpo.analysis.tables import text_table
 from hpo.records import SCHEMA_VERSION, StudyRecord
 
-SECTIONS = ("protocol", "data", "sampler", "pruner", "storage", "finals")
+SECTIONS = ("protocol", "data", "sampler", "pruner", "scheduler", "storage", "finals")
 _PACKAGES = ("optuna", "torch", "tokenizers", "sacrebleu", "numpy")
 
 

@@ -36,7 +36,12 @@ from hpo.analysis.reliability import (
 )
 from hpo.analysis.result import result_section
 from hpo.analysis.tables import rows_of
-from hpo.analysis.timeline import draw_timeline, timeline_sentences, timeline_table
+from hpo.analysis.timeline import (
+    draw_timeline,
+    timeline_note,
+    timeline_sentences,
+    timeline_table,
+)
 from hpo.analysis.translations import translations_obstacle, translations_table
 from hpo.analysis.trials import (
     cost_sentences,
@@ -234,8 +239,10 @@ def _gradients(record: StudyRecord, scores: ScoreFormat) -> Html:
 def _trials(record: StudyRecord, scores: ScoreFormat) -> Html:
     names = parameter_names(record)
     best = record.best
+    found = rows_of(trials_table(record))
+    has_reason = any(row["reason"] for row in found)
     rows = []
-    for row in rows_of(trials_table(record)):
+    for row in found:
         is_best = best is not None and row["number"] == best.number
         number = tag("strong", f"{row['number']} ★") if is_best else row["number"]
         rows.append(
@@ -243,7 +250,7 @@ def _trials(record: StudyRecord, scores: ScoreFormat) -> Html:
                 number,
                 outcome_label(str(row["outcome"])),
                 scores.number(row["value"]),
-                tag("td", row["reason"], class_="reason"),
+                *([tag("td", row["reason"], class_="reason")] if has_reason else ()),
                 row["step"],
                 _timed(row["seconds"]),
                 *(value_text(row[name]) for name in names),
@@ -251,14 +258,15 @@ def _trials(record: StudyRecord, scores: ScoreFormat) -> Html:
                 row["health"] or MISSING,
             ]
         )
-    heads = ["trial", "outcome", record.metric.name, "reason", "step", "time"]
-    heads += [*(_two_lines(name) for name in names), "attempts", "health"]
+    heads = ["trial", "outcome", record.metric.name, *(["reason"] if has_reason else ())]
+    step = len(heads)
+    heads += ["step", "time", *(_two_lines(name) for name in names), "attempts", "health"]
     spent = ((row["what"], duration(row["seconds"])) for row in rows_of(cost_table(record)))
     return join(
         (
             tag("p", f"{tally_text(record)}.{'' if best is None else ' ★ marks the best.'}"),
             table(
-                "All trials", heads, rows, numeric={2, *range(4, 7 + len(names))}, sortable=True
+                "All trials", heads, rows, numeric={2, *range(step, len(heads) - 1)}, sortable=True
             ),
             paragraphs(
                 [
@@ -293,15 +301,11 @@ def _timeline(record: StudyRecord, scores: ScoreFormat) -> Html:
         "first stage cached",
     )  # fmt: skip
     numbers = table("Every attempt", heads, rows, numeric=(1, 2, 3, 5), sortable=True)
-    said = (
-        "Each bar is one attempt at a trial, by its number; s2 is the finals' fresh seed 2. Times "
-        "between two runs of the study, at a dotted line, are left out."
-    )
     return join(
         (
             paragraphs(timeline_sentences(record, found)),
             embed("timeline", draw_timeline(found), "What each slot worked on, over time."),
-            tag("p", said, class_="note"),
+            tag("p", timeline_note(found), class_="note"),
             _folded("The attempts", numbers),
         )
     )

@@ -102,6 +102,17 @@ def timeline_sentences(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     return said
 
 
+def timeline_note(table: pd.DataFrame) -> str:
+    """How to read the figure."""
+    rows = rows_of(table)
+    said = "Each bar is one attempt at a trial, by its number."
+    if any(row["seed"] is not None for row in rows):
+        said = f"{said[:-1]}; s2 is the finals' fresh seed 2."
+    if _breaks(rows):
+        said += " Times between two runs of the study, at a dotted line, are left out."
+    return said
+
+
 def draw_timeline(table: pd.DataFrame) -> go.Figure:
     """A row a slot, a bar an attempt, by outcome; repeats of the finals are named by seed."""
     rows = rows_of(table)
@@ -109,6 +120,10 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
     end_s = max(row["start_s"] + row["seconds"] for row in rows)
     unit, seconds = _unit(end_s)
     figure = bare_figure(f"time ({unit})", "", height=130 + 34 * len(places))
+
+    def is_labelled(row: dict[str, Any]) -> bool:
+        return bool(row["seconds"] >= _LABELLED_SHARE * end_s)
+
     for outcome in [*OUTCOMES, "retried", "killed"]:
         bars = [row for row in rows if row["outcome"] == outcome]
         if not bars:
@@ -134,9 +149,7 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
                     "bgcolor": SURFACE,
                 },
             },
-            text=[
-                _label(row) if row["seconds"] >= _LABELLED_SHARE * end_s else "" for row in bars
-            ],
+            text=[_label(row) if is_labelled(row) else "" for row in bars],
             textposition="none" if pattern else "inside",
             insidetextanchor="middle",
             textangle=0,
@@ -145,6 +158,16 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
             hovertext=[_hover(row) for row in bars],
             hoverinfo="text",
         )
+        for row in filter(is_labelled, bars if pattern else ()):
+            figure.add_annotation(  # text on a pattern is read on a ground of its own
+                x=(row["start_s"] + row["seconds"] / 2) / seconds,
+                y=plot_text(row["place"]),
+                text=plot_text(_label(row)),
+                showarrow=False,
+                font={"color": INK, "size": 12},
+                bgcolor=SURFACE,
+                borderpad=1,
+            )
     figure.update_layout(barmode="overlay", bargap=0.25, legend_font_color=MUTED)
     order = [plot_text(place) for place in reversed(places)]
     figure.update_yaxes(

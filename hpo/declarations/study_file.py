@@ -45,7 +45,7 @@ from hpo.declarations.study import (
     Study,
     ThawSettings,
 )
-from hpo.durations import EXAMPLES, seconds_in
+from hpo.durations import ALLOWED, seconds_in
 
 
 class _StudyFile(Settings):
@@ -159,11 +159,11 @@ class _Loader:
         seconds = None if text is None else seconds_in(text)
         if text is not None and seconds is None:
             raise DeclarationError(
-                "must be a time above zero",
+                "must be a time",
                 key=key,
                 where=self._origin.of((key,)),
                 got=text,
-                allowed=EXAMPLES,
+                allowed=ALLOWED,
             )
         return seconds
 

@@ -276,7 +276,7 @@ class Finals:
         work = Work(job.trial, attempt, config, place)
         try:
             with self._shift.attempt(index, job, partial(self._is_overdue, job)):
-                outcome = slot.run(work, partial(self._answer, job))
+                outcome = slot.run(work, partial(self._answer, job, slot))
         except WorkerError as fault:
             self._recover(job, fault)
             return
@@ -318,11 +318,13 @@ class Finals:
             else:
                 self._end(job, ending_of_fault(fault, given_up), None)
 
-    def _answer(self, job: _Job, event: Progress | Evaluation) -> Verdict:
+    def _answer(self, job: _Job, slot: Slot, event: Progress | Evaluation) -> Verdict:
         with self._changed:
+            if isinstance(event, Progress) and not event.total_steps:
+                self._begun[job] = time.monotonic()  # it waits for a place
+            else:
+                self._log.move(job.trial, job.seed, slot.name)
             if isinstance(event, Progress):
-                if not event.total_steps:
-                    self._begun[job] = time.monotonic()  # it waits for a place
                 self._observe(RepeatProgressed(job.trial, job.seed, event))
                 if event.warning:
                     self._observe(Note(f"{job}: {event.warning}"))

@@ -103,11 +103,14 @@ def telling(database: Database) -> Iterator[None]:
             raise DiskFullError(f"the database {database.shown} ({cause})") from error
         if is_damaged(cause):
             raise DamagedDatabaseError(database.shown, str(cause)) from error
-        kind = DatabaseAwayError if is_transient(error) else StorageError
+        kind, way_out = StorageError, "Mend it and run again"
+        if is_transient(error):  # busy, away, or not there at all
+            kind = DatabaseAwayError
+            way_out = "Mend its address if that is mistyped; else run again when it answers"
         raise kind(
             f"the database failed ({cause})",
             where=database.shown,
-            way_out="Nothing that was stored is lost; mend it and run again.",
+            way_out=f"{way_out}: what it has stored is not lost.",
         ) from error
     except RuntimeError as error:
         if "table schema" not in str(error):

@@ -22,13 +22,16 @@ _NAMES = {
 _POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
 
 
+_DEFAULT = "hpo.db"
+
+
 def locate(url: str | None, runs: Path) -> Database:
     """The database of a storage URL; by default `hpo.db` in the runs folder.
 
     Raises: StorageError for any other kind of database, or without the driver of this one.
     """
     if url is None:
-        return SQLite(runs / "hpo.db")
+        return SQLite(runs / _DEFAULT)
     if url.startswith(_SQLITE) and "?" not in url:
         path = Path(url.removeprefix(_SQLITE))
         if path.name not in ("", ":memory:"):
@@ -52,6 +55,13 @@ def locate(url: str | None, runs: Path) -> Database:
         "postgresql+psycopg://USER@HOST:PORT/DATABASE",
         way_out="Leave --storage out to use hpo.db in the runs folder.",
     )
+
+
+def url_beside(database: Database, runs: Path) -> str | None:
+    """The URL to give for a database beside this runs folder; `None` for the default one."""
+    if isinstance(database, SQLite) and database.path == (runs / _DEFAULT).resolve():
+        return None
+    return database.url
 
 
 def _sqlite(path: Path) -> SQLite:

@@ -46,9 +46,16 @@ def connect(address: str) -> Callable[[], None]:
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+        if "Could not find any running Ray" in str(error):
+            raise ClusterError(
+                "no Ray cluster is running on this machine",
+                where="--cluster",
+                got=address,
+                way_out="Start one with `ray start --head`, name one as ray://HOST:10001, or give "
+                "--cluster local.",
+            ) from None
         raise ClusterError(
-            f"--cluster {address}: {last_line(error)}",
-            way_out="See docs/cluster.md.",
+            last_line(error), where=f"--cluster {address}", way_out="See docs/cluster.md."
         ) from None
 
     def leave() -> None:
@@ -150,6 +157,6 @@ def threads_that_fit(cores: Sequence[int], places: Sequence[int], slots: int) ->
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of an error's text, which in Ray's is the cause."""
+    """The last line of an error's text, without its full stop; in Ray's it is the cause."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].rstrip(".") if lines else type(error).__name__

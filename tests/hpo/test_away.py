@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +24,9 @@ from hpo.events import (
     TrialStarted,
 )
 from hpo.roster import Roster
-from hpo.storage import StorageError
+from hpo.storage import DatabaseAwayError, StorageError
 from hpo.storage import steadfast as module
+from hpo.storage.sqlite import SQLite
 
 
 class OperationalError(Exception):
@@ -170,3 +172,23 @@ def test_what_runs_when_it_is_given_up_leaves_a_checkpoint(
     assert (one.folder.trial(0) / "checkpoint").is_dir()
     assert one.run(1) is Stop.FINISHED
     assert [event.evaluation.step for event in one.of(TrialEvaluated)] == [3, 6, 9, 12]
+
+
+def test_a_database_that_is_away_as_the_study_is_taken_is_asked_again(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, left = SQLite.own, 2
+
+    def be_away(database: SQLite, study: str) -> AbstractContextManager[None]:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise DatabaseAwayError("the server is starting")
+        return own(database, study)
+
+    monkeypatch.setattr(SQLite, "own", be_away)
+    assert run_study(make_study(), tmp_path / "runs", trials=1).record.finished == 1
+    left = 10**6
+    monkeypatch.setattr(module, "_START_PATIENCE_S", 0.1)
+    with pytest.raises(DatabaseAwayError, match="the server is starting"):
+        run_study(make_study(), tmp_path / "runs", trials=2)

@@ -23,7 +23,14 @@ from core import registry
 from core.errors import SettingsError
 from hpo.arguments import CommandError, read_arguments
 from hpo.options import RunOptions
-from hpo.workers.cluster import ClusterError, Share, share_out, threads_that_fit
+from hpo.workers.cluster import (
+    ClusterError,
+    Share,
+    connect,
+    last_line,
+    share_out,
+    threads_that_fit,
+)
 from hpo.workers.ray_slots import ray_slots
 
 needs_ray = pytest.mark.skipif(
@@ -340,6 +347,22 @@ def test_gpus_are_shared_where_there_are_some_unless_jobs_are_asked_for(
 def test_gpus_that_no_node_has_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="no node of the cluster has a GPU"):
         share_out([PLAIN], RunOptions(cluster="auto", trials_per_gpu=2))
+
+
+@needs_ray
+def test_where_no_cluster_is_running_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_none(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance. Please specify one..")
+
+    monkeypatch.setattr("ray.init", find_none)
+    with pytest.raises(ClusterError) as caught:
+        connect("auto")
+    assert str(caught.value).startswith(
+        "--cluster: no Ray cluster is running on this machine, got 'auto'. Start one with "
+    )
+    assert last_line(ConnectionError("first line\nray client connection timeout.")) == (
+        "ray client connection timeout"
+    )
 
 
 @needs_ray

@@ -269,3 +269,22 @@ def test_a_study_of_a_server_is_not_put_into_a_file(make_study: MakeStudy, tmp_p
     assert repair(None, "toy", runs).others == ()
     with pytest.raises(RepairError, match=r"kept in another database.*postgresql.*--storage"):
         repair(None, "other", runs)
+
+
+def test_what_ran_when_all_was_killed_is_told_as_interrupted(
+    make_study: MakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+
+    def is_under_way(event: Any) -> bool:
+        return isinstance(event, TrialEvaluated) and event.number == 1
+
+    with pytest.raises(ZeroDivisionError):
+        run_study(make_study(), runs, Watcher(is_under_way))
+    for path in runs.glob("hpo.db*"):
+        path.unlink()
+    assert main(["repair", "toy", "--runs-dir", str(runs)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "toy: rebuilt from its folder, 2 trials (1 complete, 1 interrupted)",
+        "Interrupted trials were cut off; the next run goes on with them.",
+    ]

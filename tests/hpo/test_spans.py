@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 from toy_bench import HALVING, Bench, MakeStudy, ToySlot
 from toy_runs import Watcher, run_study
 
-from core.task import OnEvent, Outcome
+from core.task import OnEvent, Outcome, Progress
 from hpo import spans
 from hpo.driver import Driver
 from hpo.events import Event, TrialEvaluated
@@ -131,3 +131,27 @@ def test_a_study_of_before_has_one_attempt_a_trial(tmp_path: Path) -> None:
     assert (attempt.place, attempt.how) == ("slot 1", "diverged")
     assert attempt.begun == begun.astimezone(UTC)
     assert attempt.ended == ended.astimezone(UTC)
+
+
+class Moving(ToySlot):
+    """It is given another place than it had, as on a cluster whose node was lost."""
+
+    def run(self, work: Work, on_event: OnEvent) -> Outcome:
+        self.name = "cluster"
+        on_event(Progress("", 0, 0, None, 0.0, note="waiting for a node"))
+        self.name = "node 2 cpu"
+        return super().run(work, on_event)
+
+
+def test_the_place_of_an_attempt_is_where_it_really_ran(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(overrides={"finals.top": 1, "finals.seeds": 1})
+    found = run_study(
+        study, tmp_path / "runs", trials=1, make_slots=lambda _options, cache: [Moving(cache)]
+    )
+    (one,) = found.record.trials
+    assert [span.place for span in one.spans] == ["node 2 cpu"]
+    assert [span.place for span in found.record.repeat_spans] == ["node 2 cpu"]
+    stored = found.record.optuna_study.get_trials(deepcopy=False)[0].user_attrs
+    assert stored["place"] == "node 2 cpu"

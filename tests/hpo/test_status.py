@@ -17,6 +17,7 @@ from toy_runs import run_study
 
 from hpo import attributes
 from hpo.cli import main
+from hpo.declarations import load_study
 from hpo.events import Event, TrialEvaluated
 from hpo.output import Printer
 from hpo.spans import Span
@@ -30,7 +31,7 @@ def made(**more: Any) -> Status:
     """Two trials at work, two finished of five, in 83 seconds."""
     begun = NOW - timedelta(seconds=75)
     stored = SimpleNamespace(
-        user_attrs={attributes.QUARANTINED: {"gpu 1": "three device errors in a row"}, **more}
+        user_attrs={attributes.QUARANTINED: {"gpu 1": "three device errors in a row"}}
     )
     study = record(
         trial(0, value=30.0),
@@ -38,11 +39,11 @@ def made(**more: Any) -> Status:
         trial(2, "running", 12.0, spans=(Span(2, "gpu 0", begun, None, "running"),)),
         trial(3, "running", None),
         trial(4, "paused", 5.0),
-        is_owned=True,
         optuna_study=stored,
         repeat_spans=(Span(0, "gpu 2", begun, None, "running", 1),),
+        **{"is_owned": True, **more},
     )
-    return status_of(study, NOW)
+    return status_of(study, "hpo", NOW)
 
 
 def shown(*found: Status) -> list[str]:
@@ -71,7 +72,19 @@ def test_one_screen_tells_what_runs_where_and_what_went_wrong() -> None:
 
 def test_the_time_left_is_within_the_limit() -> None:
     assert made().left_s == pytest.approx(83 / 2 * 3)
-    assert made(**{attributes.LIMIT_S: 90.0}).left_s == pytest.approx(7)
+    assert made(options={"time_limit_s": 90.0}).left_s == pytest.approx(7)
+
+
+def test_a_study_whose_driver_was_killed_says_so_and_how_to_go_on() -> None:
+    declared = load_study("depth_sweep").as_json()
+    gone = made(is_owned=False, options={"jobs": 2}, declaration=declared, folder=Path("runs/x"))
+    *_, cut_off, go_on = shown(gone)
+    assert cut_off == "Its driver is gone: it was killed, or an error ended it."
+    assert go_on == "Go on with: hpo run --study depth_sweep --trials 5 --jobs 2"
+    stopped = shown(made(is_owned=False, stopped="interrupted"))
+    assert stopped[-1].startswith("Go on with: ")
+    assert cut_off not in stopped
+    assert not any("Go on with" in line for line in shown(made()))
 
 
 def test_as_json_it_is_a_list_for_programs() -> None:

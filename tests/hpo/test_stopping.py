@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 from toy_bench import SPACE, MakeStudy
-from toy_runs import run_study
+from toy_runs import Watcher, run_study
 
 from hpo import attributes, stopping
 from hpo.cli import main
+from hpo.events import Event, TrialEvaluated
 from hpo.interrupts import terminating_as_ctrl_c
+from hpo.launch import Result
 from hpo.lock import Owner
 from hpo.reading import read_study
 from hpo.stopping import StopError, obeying, stop_study
@@ -87,7 +90,9 @@ def test_a_running_study_stops_cleanly_and_can_go_on(
     assert lines[0].startswith(f"toy: asked process {driver.process.pid} on ")
     assert "of 3 trials finished" in lines[1]
     assert "1 interrupted" in lines[1]
-    assert lines[2].startswith("Go on with: python -m hpo run --study ")
+    assert lines[2].startswith("Go on with: ")
+    assert " run --study " in lines[2]
+    assert f"--set protocol.step_s=0.5 --jobs 1 --runs-dir {runs}" in lines[2]
     (trial,) = read_study(None, "toy", runs).trials
     assert (trial.folder / "checkpoint").is_dir()
     assert trial.spans[-1].how == "interrupted"
@@ -257,6 +262,37 @@ def test_a_run_from_python_takes_sigterm_for_ctrl_c_from_its_beginning(
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_run_in_a_thread_of_a_program_is_stopped_without_a_signal(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal would go to the whole program, here that of the tests."""
+    monkeypatch.setattr(stopping, "LOOK_EVERY_S", 0.05)
+    study, runs = make_study(overrides={"protocol.step_s": 0.5}), tmp_path / "runs"
+    is_at_work = threading.Event()
+    results: list[Result] = []
+
+    def watch(event: Event) -> bool:
+        if isinstance(event, TrialEvaluated):
+            is_at_work.set()
+        return False
+
+    program = threading.Thread(
+        target=lambda: results.append(run_study(study, runs, Watcher(watch)))
+    )
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    try:
+        program.start()
+        assert is_at_work.wait(60)
+        assert stop_study(None, "toy", runs, now=False, say=lambda _: None) == "stopped"
+        program.join(60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (result,) = results
+    assert result.interrupted
+    assert not heard
 
 
 def test_only_the_very_process_is_signalled() -> None:

@@ -1,3 +1,4 @@
+import json
 import shlex
 from dataclasses import replace
 from itertools import pairwise
@@ -7,7 +8,9 @@ from made_study import made_study
 
 from hpo.analysis.command import command_again
 from hpo.analysis.facts import facts_table, settings_table
+from hpo.arguments import read_arguments
 from hpo.declarations import load_study
+from hpo.options import RunOptions
 
 
 def test_settings_are_told_by_section_under_dotted_names(tmp_path):
@@ -63,6 +66,28 @@ def test_an_unchanged_study_needs_no_options(tmp_path):
     assert command_again(record) == (
         "python -m hpo run --study depth_sweep --trials 14 --runs-dir elsewhere"
     )
+
+
+def test_the_command_has_the_options_of_the_last_run(tmp_path):
+    study = load_study(
+        "depth_sweep", overrides=["trial_time_limit=1h30m", "scheduler.trials_per_structure=2"]
+    )
+    options = RunOptions(
+        time_limit_s=90061.5, jobs=3, gpus=(0, 2), cluster="ray://head:10001", again=True
+    )
+    record = replace(
+        made_study(tmp_path), name="depth_sweep", declaration=study.as_json(), total=14,
+        folder=Path("runs/depth_sweep"), storage="postgresql+psycopg://me@host/db", stopped="",
+        options=json.loads(json.dumps(options.as_json())),
+    )  # fmt: skip
+    asked = (
+        "hpo run --study depth_sweep --trials 14 --set scheduler.trials_per_structure=2 "
+        "--trial-time-limit 1h30m --time-limit 25h1m2s --jobs 3 --gpus 0,2 "
+        "--cluster ray://head:10001{} --storage postgresql+psycopg://me@host/db"
+    )
+    assert command_again(record, "hpo") == asked.format(" --again")
+    assert command_again(replace(record, stopped="finished"), "hpo") == asked.format("")
+    read_arguments(shlex.split(asked.format(""))[1:])
 
 
 def test_a_study_whose_file_is_gone_is_named_by_it(tmp_path):

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +10,7 @@ from made_study import NMSE, ONE_STAGE, made_study
 from plotly.offline import get_plotlyjs
 
 from hpo.analysis import importance
-from hpo.analysis.report import write_report
+from hpo.analysis.report import render, write_report
 
 HOSTILE = '</script></style><img src=https://example.org/x onerror="alert(1)">\'&lt;{{%{x}\ud800'
 VOID = {"meta", "br"}
@@ -187,3 +188,12 @@ def test_a_big_study_makes_a_page_that_a_browser_opens(tmp_path):
 def test_the_analysis_does_not_import_torch():
     script = "import sys, hpo.analysis.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_without_a_reason_no_column_is_kept_for_one(tmp_path):
+    record = made_study(tmp_path)
+    assert 'class="reason"' in render(record)
+    plain = replace(
+        record, trials=tuple(replace(one, reason="", health={}) for one in record.trials)
+    )
+    assert 'class="reason"' not in render(plain)

@@ -11,7 +11,12 @@ from made_study import made_study
 
 from hpo.analysis.report import render
 from hpo.analysis.tables import rows_of
-from hpo.analysis.timeline import draw_timeline, timeline_sentences, timeline_table
+from hpo.analysis.timeline import (
+    draw_timeline,
+    timeline_note,
+    timeline_sentences,
+    timeline_table,
+)
 from hpo.spans import Span
 from tests.hpo.made_records import record, trial
 
@@ -99,3 +104,20 @@ def test_names_are_text_in_the_figure() -> None:
 def test_the_report_has_it_only_where_something_is_known(tmp_path: Path) -> None:
     assert 'id="timeline"' in render(made_study(tmp_path / "made", trials=5))
     assert 'id="timeline"' not in render(made_study(tmp_path / "none", trials=0))
+
+
+def test_what_broke_down_has_its_number_too(study: Any) -> None:
+    figure = draw_timeline(timeline_table(study))
+    # Trial 0 was retried and trial 1 killed with its driver: their fills leave text no room.
+    told = [(note.text, note.y) for note in figure.layout.annotations]
+    assert sorted(told) == [("0", "cpu 10"), ("1", "cpu 2")]
+
+
+def test_the_note_tells_of_nothing_that_is_not_drawn(study: Any) -> None:
+    note = timeline_note(timeline_table(study))
+    assert "fresh seed 2" in note
+    assert "at a dotted line" in note
+    plain = record(trial(0, spans=(ran(0, "cpu", 0, 40, "complete"),)))
+    assert timeline_note(timeline_table(plain)) == (
+        "Each bar is one attempt at a trial, by its number."
+    )

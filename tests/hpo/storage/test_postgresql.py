@@ -272,7 +272,7 @@ def test_what_a_server_complains_of_is_one_line(
     with pytest.raises(StorageError, match=r"no password supplied.*PGPASSWORD"):
         PostgreSQL(postgres).open_for_reading()
     away = postgres.replace(str(postgres_server.port), "1")
-    with pytest.raises(DatabaseAwayError, match="Connection refused"):
+    with pytest.raises(DatabaseAwayError, match=r"Connection refused.*if that is mistyped"):
         PostgreSQL(away).is_owned("x")
 
 
