@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from core.errors import UserError
+from core.errors import UserError, did_you_mean
 from hpo import __version__
 from hpo.durations import EXAMPLES, seconds_in
 
@@ -75,8 +75,6 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     _check_command(argv, prog)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        from hpo.declarations.errors import did_you_mean
-
         name = unknown[0].partition("=")[0]
         options = re.findall(r"--[a-z-]+", commands[arguments.command].format_help())
         raise CommandError(
@@ -92,8 +90,6 @@ def _check_command(argv: Sequence[str], prog: str) -> None:
     word = argv[0] if argv else ""
     if word.startswith("-") or word in COMMANDS:
         return
-    from hpo.declarations.errors import did_you_mean
-
     raise CommandError(
         f"unknown command {word!r}" if argv else "no command given",
         allowed=", ".join(COMMANDS),

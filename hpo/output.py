@@ -21,8 +21,8 @@ from hpo.analysis.finals import (
 )
 from hpo.analysis.formats import MISSING, ScoreFormat, decimals_for, duration, value_text
 from hpo.analysis.trials import prior_sentences, quarantine_sentences
-from hpo.declarations.files import label
 from hpo.finals.headline import headline
+from hpo.names import label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -15,7 +15,7 @@ from core.atomic import remove_leftovers
 from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Facts, Outcome
 from hpo import spans, trials
-from hpo.attributes import PROTOCOL
+from hpo.attributes import FROM_PRIOR, PAUSED_STEP, PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
 from hpo.endings import Ending
@@ -35,8 +35,6 @@ ENQUEUED = "enqueued"
 """The point that a trial was created for, as canonical JSON."""
 SPENT_S = "spent_s"
 """Seconds that a trial has taken, over all its attempts."""
-FROM_PRIOR = "from_prior"
-"""Of a trial whose point was proposed by the prior of earlier studies."""
 
 
 @dataclass
@@ -182,7 +180,7 @@ class Roster:
             config=config,
             folder=folder,
             is_declared=ENQUEUED in attributes,
-            settled_step=int(attributes.get(trials.PAUSED_STEP, 0)),
+            settled_step=int(attributes.get(PAUSED_STEP, 0)),
             spent_s=float(attributes.get(SPENT_S, 0.0)),
         )
 
