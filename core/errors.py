@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake in what the user declared or supplied; the command prints it and exits 2.
@@ -63,3 +66,11 @@ class DiskFullError(UserError):
             f"disk full: {what}",
             way_out="Make room and give the same command again: it goes on from here.",
         )
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str | None:
+    """The way out for a mistyped name; `None` when nothing valid resembles it."""
+    if not isinstance(name, str):
+        return None
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"Did you mean {near[0]!r}?" if near else None

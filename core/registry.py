@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
-from core.errors import SettingsError
+from core.errors import SettingsError, did_you_mean
 from core.task import TaskSpec
 
 _MODULES = {"translation": "core.translation.spec"}
@@ -22,12 +21,11 @@ def find_task(name: str) -> TaskSpec:
     Raises: SettingsError if there is none.
     """
     if name not in _MODULES:
-        near = difflib.get_close_matches(name, _MODULES, n=1)
         raise SettingsError(
             "unknown task",
             got=name,
             allowed=", ".join(sorted(_MODULES)),
-            way_out=f"Did you mean {near[0]!r}?" if near else None,
+            way_out=did_you_mean(name, _MODULES),
         )
     spec = import_module(_MODULES[name]).SPEC
     assert isinstance(spec, TaskSpec)

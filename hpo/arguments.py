@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from core import sizes
-from core.errors import UserError
+from core.errors import UserError, did_you_mean
 from hpo import __version__
 from hpo.durations import ALLOWED, seconds_in
 
@@ -77,8 +77,6 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     _check_command(argv, prog)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        from hpo.declarations.errors import did_you_mean
-
         name = unknown[0].partition("=")[0]
         command = " ".join([arguments.command, *filter(None, [getattr(arguments, "action", "")])])
         options = re.findall(r"--[a-z-]+", commands[command].format_help())
@@ -95,8 +93,6 @@ def _check_command(argv: Sequence[str], prog: str) -> None:
     word = argv[0] if argv else ""
     if word.startswith("-") or word in COMMANDS:
         return
-    from hpo.declarations.errors import did_you_mean
-
     raise CommandError(
         f"unknown command {word!r}" if argv else "no command given",
         allowed=", ".join(COMMANDS),

@@ -1,4 +1,4 @@
-"""The names under which a study's own facts are stored, beside Optuna's."""
+"""The names under which facts of a study and of its trials are stored, beside Optuna's."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ EXHAUSTED = "exhausted"
 STOPPED = "stopped"
 """Why the last run that had trials to run ended, as `hpo.driver.Stop`; null until it has."""
 SCHEMA = "schema_version"
+
+# Of trials
+PAUSED_STEP = "paused_step"
+FIRST_STARTED = "first_started"
+"""When a thawed trial was first started: Optuna writes its own start anew."""
+FROM_PRIOR = "from_prior"
+"""Of a trial whose point was proposed by the prior of earlier studies."""

@@ -38,8 +38,9 @@ def clean(storage_url: str | None, name: str, runs_dir: Path) -> tuple[int, int]
         ]
         top = int(record.declaration.get("finals", {}).get("top", 1))
         keep = max(top, int(record.declaration["storage"]["keep"]))
-        folders, freed = tidy(folder, finished, record.metric, keep)
-        entrants = set(best_first(finished, record.metric)[:top])
+        ranked = best_first(finished, record.metric)
+        folders, freed = tidy(folder, [trial.number for trial in finished], ranked[:keep])
+        entrants = set(ranked[:top])
         if record.start is not None:
             entrants.add(record.start.number)
         for place in _repeats_of_others(folder, entrants):

@@ -57,9 +57,9 @@ def _complain(line: str) -> None:
 
 
 def _run(arguments: argparse.Namespace, out: Printer) -> int:
-    from hpo.declarations.files import label
     from hpo.interrupts import terminating_as_ctrl_c
     from hpo.launch import launch
+    from hpo.names import label
     from hpo.options import RunOptions
     from hpo.output import standing, study_result
     from hpo.view import choose_view
@@ -190,7 +190,7 @@ def _show(arguments: argparse.Namespace, out: Printer) -> int:
 
 def _report(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.analysis.report import write_report
-    from hpo.declarations.files import label
+    from hpo.names import label
 
     out.say(label(write_report(_read(arguments))))
     return DONE
@@ -199,7 +199,7 @@ def _report(arguments: argparse.Namespace, out: Printer) -> int:
 def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints the board as tables or JSON, or writes its page and prints where that is."""
     from hpo.analysis.leaderboard import Apart, rank_studies
-    from hpo.declarations.files import check_name
+    from hpo.names import check_name
     from hpo.reading import read_studies
 
     if arguments.study is not None:
@@ -216,7 +216,7 @@ def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
         out.say("No study has been run here.")
     elif arguments.html:
         from hpo.analysis.leaderboard_page import write_leaderboard
-        from hpo.declarations.files import label
+        from hpo.names import label
 
         out.say(label(write_leaderboard(board, arguments.runs_dir.expanduser())))
     else:
@@ -301,7 +301,6 @@ def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
 
 
 def _stop(arguments: argparse.Namespace, out: Printer) -> int:
-    from hpo.analysis.command import command_again
     from hpo.output import standing
     from hpo.stopping import stop_study
     from hpo.storage import DatabaseAwayError
@@ -318,6 +317,8 @@ def _stop(arguments: argparse.Namespace, out: Printer) -> int:
     if how == "not running":
         out.say(f"{record.name} is not running.")
         return DONE
+    from hpo.analysis.command import command_again
+
     if how == "killed":
         out.say("It did not react and was killed.")
     if arguments.now:

@@ -204,6 +204,8 @@ class CostModel:
         self._absorb(number, groups, outcome.cost, step=outcome.step, evaluated=evaluated)
         run.is_stepping, run.last = False, None
         run.first_seen.clear()
+        if outcome.state is not OutcomeState.PAUSED:  # nothing more will be compared with it
+            run.foretold, run.is_foretold = {}, False
 
     def learn_test(self, groups: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
         """Takes what a reading of the test set cost, its start-up included."""

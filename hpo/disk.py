@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,19 +42,16 @@ def best_first(trials: Iterable[Finished], metric: Metric) -> list[int]:
     return [number for _, number in sorted(ranked)]
 
 
-def tidy(
-    folder: StudyFolder, finished: Sequence[Finished], metric: Metric, keep: int
-) -> tuple[int, int]:
+def tidy(folder: StudyFolder, finished: Iterable[int], kept: Collection[int]) -> tuple[int, int]:
     """Deletes what finished trials no longer need; returns how many folders and bytes that freed.
 
-    Resumable state goes with the trial's end, weights when the trial is not among the best `keep`.
-    Of running and paused trials nothing is touched, nor of any the records, histories and logs.
+    Resumable state goes with the trial's end, weights when the trial is not among those `kept`. Of
+    other trials nothing is touched, nor of any the records, histories and logs.
     """
-    kept = set(best_first(finished, metric)[:keep])
     folders = freed = 0
-    for trial in finished:
-        place = folder.trial(trial.number)
-        doomed = [place / CHECKPOINT] + ([place / WEIGHTS] if trial.number not in kept else [])
+    for number in finished:
+        place = folder.trial(number)
+        doomed = [place / CHECKPOINT] + ([place / WEIGHTS] if number not in kept else [])
         for path in doomed:
             if path.is_dir():
                 freed += remove(path)

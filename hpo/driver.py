@@ -17,7 +17,6 @@ from core.task import Evaluation, Outcome, OutcomeState, Progress, Verdict
 from hpo.attempts import Attempt
 from hpo.clock import Deadline
 from hpo.declarations import Study
-from hpo.declarations.files import label
 from hpo.endings import Ending, ending_of, ending_of_fault, ending_of_misfit
 from hpo.events import (
     Note,
@@ -31,6 +30,7 @@ from hpo.events import (
 from hpo.faults import FAILURES_IN_A_ROW, FailureRow
 from hpo.forecast import Forecast
 from hpo.horizon import Horizon
+from hpo.names import label
 from hpo.roster import Roster
 from hpo.schedulers import Propose, Scheduler, Standing, Thaw
 from hpo.shift import LOOK_EVERY_S, Shift

@@ -20,7 +20,7 @@ from core.errors import SettingsError
 from hpo.analysis.formats import percent
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_groups, end_points
-from hpo.declarations.files import label
+from hpo.names import label
 from hpo.workers.memory import total_bytes
 
 _DRAWS = 200

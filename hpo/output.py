@@ -29,8 +29,8 @@ from hpo.analysis.formats import (
     value_text,
 )
 from hpo.analysis.trials import cache_sentences, prior_sentences, quarantine_sentences
-from hpo.declarations.files import label
 from hpo.finals.headline import headline
+from hpo.names import label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

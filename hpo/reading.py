@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,17 +14,16 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from core.errors import UserError
+from core.errors import UserError, did_you_mean
 from core.registry import find_task
 from core.task import Grid, Metric
-from hpo import attributes, trials
-from hpo.declarations.files import check_name, is_name
+from hpo import attributes
 from hpo.finals.standings import read_standings
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger, unlisted
+from hpo.names import check_name, is_name
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
-from hpo.roster import FROM_PRIOR
 from hpo.spans import ATTEMPTS, Span, read_repeats, read_spans
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
 from hpo.storage.locating import url_beside
@@ -90,12 +88,12 @@ def _read(database: Database, name: str, runs: Path) -> StudyRecord:
     with _reading(database) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:
-            near = difflib.get_close_matches(name, filter(is_name, names), n=1)
+            ours = sorted(filter(is_name, names))
             raise UnknownStudyError(
                 f"no study {name!r} has been run here",
                 where=database.shown,
-                allowed=", ".join(sorted(filter(is_name, names))) or "none yet",
-                way_out=f"Did you mean {near[0]!r}?" if near else None,
+                allowed=", ".join(ours) or "none yet",
+                way_out=did_you_mean(name, ours),
             )
         return _record_of(
             _detach(optuna.load_study(study_name=name, storage=storage)), database, runs
@@ -250,7 +248,7 @@ def _trial_of(
     state = STATE_NAMES[trial.state]
     if trial.state == TrialState.RUNNING and not is_owned:
         state = "interrupted"
-    started = own.get(trials.FIRST_STARTED)
+    started = own.get(attributes.FIRST_STARTED)
     return TrialRecord(
         number=trial.number,
         state=state,
@@ -265,7 +263,7 @@ def _trial_of(
         health=own.get("health", {}),
         cost=own.get("cost", {}),
         device=own.get("device", ""),
-        is_from_prior=bool(own.get(FROM_PRIOR)),
+        is_from_prior=bool(own.get(attributes.FROM_PRIOR)),
         spans=_spans_of(trial, state, folder, is_owned=is_owned),
     )
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.task import Grid, Metric
-from hpo.protocol import ProtocolLock
 from hpo.spans import Span
 
 if TYPE_CHECKING:
     import optuna
+
+    from hpo.protocol import ProtocolLock
 
 SCHEMA_VERSION = 1
 """Of run folders; raised when their files change meaning."""

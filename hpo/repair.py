@@ -18,11 +18,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from core.errors import DamagedFileError, UserError
 from core.registry import find_task
 from hpo import attributes
-from hpo.declarations.files import check_name
 from hpo.disk import telling_of_room
 from hpo.folders import StudyFolder
 from hpo.ledger import read_ledger
 from hpo.lock import own
+from hpo.names import check_name
 from hpo.records import SCHEMA_VERSION
 from hpo.storage import Database, locate, telling
 from hpo.storage.database import DamagedDatabaseError, close

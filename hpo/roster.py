@@ -15,7 +15,7 @@ from core.atomic import remove_leftovers
 from core.settings import RunConfig, canonical_json
 from core.task import Evaluation, Facts, Outcome
 from hpo import spans, trials
-from hpo.attributes import PROTOCOL
+from hpo.attributes import FROM_PRIOR, PAUSED_STEP, PROTOCOL
 from hpo.declarations import Study
 from hpo.disk import Finished, best_first, tidy
 from hpo.endings import Ending
@@ -35,8 +35,6 @@ ENQUEUED = "enqueued"
 """The point that a trial was created for, as canonical JSON."""
 SPENT_S = "spent_s"
 """Seconds that a trial has taken, over all its attempts."""
-FROM_PRIOR = "from_prior"
-"""Of a trial whose point was proposed by the prior of earlier studies."""
 
 
 @dataclass
@@ -182,7 +180,7 @@ class Roster:
             config=config,
             folder=folder,
             is_declared=ENQUEUED in attributes,
-            settled_step=int(attributes.get(trials.PAUSED_STEP, 0)),
+            settled_step=int(attributes.get(PAUSED_STEP, 0)),
             spent_s=float(attributes.get(SPENT_S, 0.0)),
         )
 
@@ -259,12 +257,11 @@ class Roster:
             entry.number, ending.value if ending.state == "complete" else None
         )
         self.write(entry.number)
-        tidy(
-            self._folder,
-            list(self._finished.values()),
-            self._study.spec.metric,
-            self._study.kept,
-        )
+        # Of the others only the one that it pushed out has anything to lose. All of them at each
+        # end would be a million paths in a thousand trials; pathlib puts the parts of each into
+        # Python's table of strings, which grows by megabytes of what has gone.
+        ranked, kept = self.ranking(), self._study.kept
+        tidy(self._folder, {entry.number, *ranked[kept : kept + 1]}, ranked[:kept])
 
     def write(self, number: int) -> None:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
@@ -350,7 +347,8 @@ def mend_folders(study: Study, optuna_study: optuna.Study, folder: StudyFolder) 
         has_folder = folder.trial(trial.number).is_dir()
         if has_folder and not is_written(folder, trial, list(study.space.parameters)):
             write_trial(folder, trial, list(study.space.parameters))
-    tidy(folder, [_as_finished(trial) for trial in finished], study.spec.metric, study.kept)
+    ranked = best_first(map(_as_finished, finished), study.spec.metric)
+    tidy(folder, [trial.number for trial in finished], ranked[: study.kept])
 
 
 def _as_finished(trial: FrozenTrial) -> Finished:

@@ -24,9 +24,9 @@ from optuna.storages import RDBStorage
 
 from core.errors import UserError
 from hpo import attributes, lock
-from hpo.declarations.files import check_name
 from hpo.folders import StudyFolder
 from hpo.lock import Owner, is_alive
+from hpo.names import check_name
 from hpo.reading import read_study
 from hpo.storage import Database, close, locate, telling
 from hpo.storage.sqlite import SQLite

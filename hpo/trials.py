@@ -17,11 +17,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from hpo.attributes import FIRST_STARTED, PAUSED_STEP
 from hpo.storage.steadfast import SteadfastStorage
-
-PAUSED_STEP = "paused_step"
-FIRST_STARTED = "first_started"
-"""When a thawed trial was first started: Optuna writes its own start anew."""
 
 
 def with_methods(study: Study, sampler: BaseSampler, pruner: BasePruner) -> Study:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from hpo.analysis.facts import SECTIONS, flatten
+from hpo.analysis.settings import SECTIONS, flatten
 from hpo.declarations import declared_studies, load_study
 from hpo.durations import duration_option
 from hpo.records import StudyRecord

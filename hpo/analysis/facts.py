@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,10 +12,10 @@ from core.errors import UserError
 from core.sealed import read_sealed
 from hpo import __version__
 from hpo.analysis.formats import value_text
+from hpo.analysis.settings import SECTIONS, flatten
 from hpo.analysis.tables import text_table
 from hpo.records import SCHEMA_VERSION, StudyRecord
 
-SECTIONS = ("protocol", "data", "sampler", "pruner", "scheduler", "storage", "finals")
 _PACKAGES = ("optuna", "torch", "tokenizers", "sacrebleu", "numpy")
 
 
@@ -50,15 +49,6 @@ def facts_table(record: StudyRecord) -> pd.DataFrame:
         *((name, _version(name)) for name in _PACKAGES),
     ]
     return text_table(((name, value_text(value)) for name, value in rows), ["name", "value"])
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of nested mappings; an empty mapping has none."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _facts_of_best(record: StudyRecord) -> dict[str, Any]:

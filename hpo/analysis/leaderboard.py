@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from core.errors import UserError
+from core.errors import UserError, did_you_mean
 from core.task import Metric
 from hpo.analysis.trials import seconds_of
-from hpo.declarations.errors import did_you_mean
 from hpo.finals.headline import headline
 from hpo.folders import finite
 from hpo.identity import Change, differences

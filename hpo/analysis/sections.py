@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from hpo.analysis.command import command_again
 from hpo.analysis.curves import curves_note, curves_table, draw_curves, stage_sentences
-from hpo.analysis.facts import SECTIONS, facts_table, settings_table
+from hpo.analysis.facts import facts_table, settings_table
 from hpo.analysis.finals import finals_rows, interval_text
 from hpo.analysis.formats import MISSING, ScoreFormat, count, duration, value_text
 from hpo.analysis.grad_norms import (
@@ -35,6 +35,7 @@ from hpo.analysis.reliability import (
     reliability_table,
 )
 from hpo.analysis.result import result_section
+from hpo.analysis.settings import SECTIONS
 from hpo.analysis.tables import rows_of
 from hpo.analysis.timeline import (
     draw_timeline,
@@ -43,14 +44,13 @@ from hpo.analysis.timeline import (
     timeline_table,
 )
 from hpo.analysis.translations import translations_obstacle, translations_table
+from hpo.analysis.trial_tables import cost_table, trials_table
 from hpo.analysis.trials import (
     cost_sentences,
-    cost_table,
     parameter_names,
     prior_sentences,
     quarantine_sentences,
     tally_text,
-    trials_table,
 )
 from hpo.records import StudyRecord
 

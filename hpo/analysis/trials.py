@@ -1,14 +1,11 @@
-"""The trials as a table: outcomes, reasons, parameters, costs; and a choice of them to draw."""
+"""The trials: their outcomes and times, what they cost in words, a choice of them to draw."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from hpo.analysis.formats import count, duration, value_text
-from hpo.analysis.tables import text_table
 from hpo.records import StudyRecord, TrialRecord
 
 COSTS = {
@@ -35,33 +32,9 @@ def parameter_names(record: StudyRecord) -> list[str]:
     return list(dict.fromkeys(name for trial in record.trials for name in trial.parameters))
 
 
-def trials_table(record: StudyRecord) -> pd.DataFrame:
-    """One row a trial: number, outcome, value, step, seconds, attempts, health, reason.
-
-    Then one column for each parameter under core's name; None where the trial did not draw it.
-    """
-    names = parameter_names(record)
-    columns = ["number", "outcome", "value", "step", "seconds", "attempts", "health", "reason"]
-    rows = [
-        {
-            "number": trial.number,
-            "outcome": outcome_of(trial),
-            "value": trial.value,
-            "step": max(trial.curve, default=0),
-            "seconds": seconds_of(trial),
-            "attempts": trial.attempts,
-            "health": trial.health.get("verdict", ""),
-            "reason": trial.reason or trial.health.get("detail", ""),
-            **{name: trial.parameters.get(name) for name in names},
-        }
-        for trial in record.trials
-    ]
-    return text_table(rows, columns + names)
-
-
 def seconds_of(trial: TrialRecord) -> float | None:
     """Seconds that the trial took: the sum of its costs, else the time between start and end."""
-    spent = sum(_seconds(trial.cost, name) for name in COSTS)
+    spent = sum(cost_of(trial.cost, name) for name in COSTS)
     if spent:
         return spent
     if trial.started and trial.ended:
@@ -69,21 +42,11 @@ def seconds_of(trial: TrialRecord) -> float | None:
     return None
 
 
-def cost_table(record: StudyRecord) -> pd.DataFrame:
-    """What the trials' time went to: what, seconds; largest first, nothing below 0.05 s."""
-    spent = {
-        words: sum(_seconds(trial.cost, name) for trial in record.trials)
-        for name, words in COSTS.items()
-    }
-    rows = sorted(((what, s) for what, s in spent.items() if s >= 0.05), key=lambda row: -row[1])
-    return pd.DataFrame(rows, columns=["what", "seconds"])
-
-
 def cost_sentences(record: StudyRecord) -> list[str]:
     """What the study took, and what it was spared."""
     said = [f"{duration(record.elapsed_s)} on the clock over all runs of the study."]
     said += cache_sentences(record)
-    peak = max((_seconds(trial.cost, "peak_memory_bytes") for trial in record.trials), default=0)
+    peak = max((cost_of(trial.cost, "peak_memory_bytes") for trial in record.trials), default=0)
     if peak:
         said.append(f"Largest memory of a trial: {peak / 2**30:.2f} GiB.")
     return said
@@ -95,7 +58,7 @@ def cache_sentences(record: StudyRecord) -> list[str]:
     hits = [cost for cost in told if cost.get("cache_hit")]
     if not hits:
         return []
-    saved = sum(_seconds(cost, "cache_saved_s") for cost in hits)
+    saved = sum(cost_of(cost, "cache_saved_s") for cost in hits)
     return [
         f"Stage pretrain: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
         f"{duration(saved)} saved."
@@ -158,6 +121,7 @@ def parameters_text(parameters: Mapping[str, Any]) -> list[str]:
     return [f"{name} = {value_text(value)}" for name, value in parameters.items()]
 
 
-def _seconds(cost: Mapping[str, Any], name: str) -> float:
+def cost_of(cost: Mapping[str, Any], name: str) -> float:
+    """A number among what a trial cost; 0 where it is not known."""
     value = cost.get(name)
     return float(value) if isinstance(value, int | float) else 0.0

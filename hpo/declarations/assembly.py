@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from core.settings import RunConfig, Settings, canonical_json, derive_seed
 from core.task import Facts, TaskSpec
-from hpo.declarations.errors import DeclarationError, explain
-from hpo.declarations.files import label
+from hpo.declarations.errors import explain
 from hpo.declarations.parameters import Parameter
 from hpo.declarations.references import conditions_of
 from hpo.declarations.space import SearchSpace
+from hpo.mistakes import DeclarationError
+from hpo.names import label
 
 if TYPE_CHECKING:
     from hpo.declarations.study import Study

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,64 +9,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from core.errors import UserError
+from core.errors import did_you_mean
+from hpo.mistakes import DeclarationError
 
 Location = tuple[str | int, ...]
 """Keys and list positions that lead from the top of a file to a value."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_LONGEST_SHOWN = 80
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-
-class DeclarationError(UserError):
-    """A study or a search space says something that cannot be run."""
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        key: str | None = None,
-        where: str | None = None,
-        got: object | None = None,
-        allowed: str | None = None,
-        way_out: str | None = None,
-    ) -> None:
-        super().__init__(
-            f"{key} {what}" if key else what,
-            where=where,
-            got=_shortened(got),
-            allowed=allowed,
-            way_out=way_out,
-        )
-        self.key = key
-        self.rule = what
-        self.got = got
-
-
-class _Shown(str):
-    """Text that stands for a value too long to print, and is printed without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _shortened(value: object) -> object:
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to write integers of more than 4,300 digits
-        return _Shown("a number of thousands of digits")
-    return value if len(text) <= _LONGEST_SHOWN else _Shown(text[:_LONGEST_SHOWN] + "...")
-
-
-def did_you_mean(name: object, names: Iterable[str]) -> str | None:
-    """The way out for a mistyped name; `None` when nothing valid resembles it."""
-    if not isinstance(name, str):
-        return None
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean {near[0]!r}?" if near else None
 
 
 def choice_help(name: object, names: Iterable[str]) -> dict[str, str | None]:

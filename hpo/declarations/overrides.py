@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.declarations.errors import DeclarationError, Location
+from hpo.declarations.errors import Location
 from hpo.declarations.study import DEFAULT_NAMES
+from hpo.mistakes import DeclarationError
 
 _EXAMPLE = "For example --set protocol.finetune_steps=300."
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.declarations.errors import DeclarationError, choice_help, key_of
-from hpo.declarations.files import label
+from hpo.declarations.errors import choice_help, key_of
 from hpo.declarations.parameters import MultipleParameter, Parameter, is_number
 from hpo.declarations.space import SearchSpace
+from hpo.mistakes import DeclarationError
+from hpo.names import label
 
 
 def drawn_values(space: SearchSpace, realised: Mapping[str, Any]) -> dict[str, Any]:

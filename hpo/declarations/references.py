@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hpo.declarations.errors import DeclarationError, choice_help, key_of
+from hpo.declarations.errors import choice_help, key_of
 from hpo.declarations.parameters import (
     CategoricalParameter,
     DivisorParameter,
@@ -16,6 +16,7 @@ from hpo.declarations.parameters import (
     is_same,
 )
 from hpo.declarations.space import SearchSpace
+from hpo.mistakes import DeclarationError
 
 _MOST_ENUMERATED = 10_000
 

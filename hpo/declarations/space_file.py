@@ -8,20 +8,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from core.errors import SettingsError
+from core.errors import SettingsError, did_you_mean
 from core.registry import find_task
 from core.settings import Settings
 from core.task import TaskSpec
-from hpo.declarations.errors import (
-    DeclarationError,
-    Location,
-    choice_help,
-    did_you_mean,
-    explain,
-    key_of,
-    read_model,
-)
-from hpo.declarations.files import label, read_toml
+from hpo.declarations.errors import Location, choice_help, explain, key_of, read_model
+from hpo.declarations.files import read_toml
 from hpo.declarations.parameters import (
     KINDS,
     CategoricalParameter,
@@ -33,6 +25,8 @@ from hpo.declarations.parameters import (
 )
 from hpo.declarations.references import check_references, extent_of
 from hpo.declarations.space import SearchSpace
+from hpo.mistakes import DeclarationError
+from hpo.names import label
 
 
 class _SpaceFile(Settings):

@@ -9,18 +9,17 @@ from typing import Any
 
 from pydantic import Field
 
+from core.errors import did_you_mean
 from core.settings import Settings
 from core.task import TaskSpec
 from hpo.declarations.assembly import check_point, check_points
-from hpo.declarations.errors import DeclarationError, did_you_mean, key_of, read_model
+from hpo.declarations.errors import key_of, read_model
 from hpo.declarations.files import (
-    check_name,
     declared_files,
     expand_home,
     find_file,
     is_folder,
     is_path,
-    label,
     read_toml,
 )
 from hpo.declarations.overrides import Origin, Override, apply_overrides, parse_override
@@ -46,6 +45,8 @@ from hpo.declarations.study import (
     ThawSettings,
 )
 from hpo.durations import ALLOWED, seconds_in
+from hpo.mistakes import DeclarationError
+from hpo.names import check_name, label
 
 
 class _StudyFile(Settings):

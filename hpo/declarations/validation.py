@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.declarations.errors import DeclarationError, did_you_mean
+from core.errors import did_you_mean
 from hpo.declarations.files import (
     Kind,
     declared_files,
@@ -14,7 +14,6 @@ from hpo.declarations.files import (
     is_folder,
     is_path,
     is_search_space,
-    label,
     read_toml,
     shipped_folder,
     toml_files,
@@ -22,6 +21,8 @@ from hpo.declarations.files import (
 from hpo.declarations.space_file import read_space
 from hpo.declarations.study import Study
 from hpo.declarations.study_file import load_study
+from hpo.mistakes import DeclarationError
+from hpo.names import label
 
 _TOP_KEYS = {"task", "trials", "search_space", "parameters", "settings"}
 

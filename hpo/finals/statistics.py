@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from scipy.special import stdtr, stdtrit
-
 from core.task import Metric
 
 CONFIDENCE = 0.95
@@ -39,6 +37,8 @@ def interval(values: Sequence[float]) -> Interval:
     n = len(values)
     if n < 2:
         return Interval(fmean(values), None, n)
+    from scipy.special import stdtrit  # half of what `hpo show` would load; few studies need it
+
     quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
     return Interval(fmean(values), quantile * stdev(values) / math.sqrt(n), n)
 
@@ -60,6 +60,8 @@ def chance_of(differences: Sequence[float]) -> float:
     mean, spread = fmean(differences), stdev(differences)
     if spread == 0:
         return 0.0 if mean > 0 else 1.0
+    from scipy.special import stdtr
+
     return float(stdtr(n - 1, -mean / (spread / math.sqrt(n))))
 
 

@@ -51,14 +51,15 @@ def test_weights_of_the_best_and_all_of_unfinished_trials_are_kept(
         Finished(3, None),
         Finished(5, 5.0),
     ]
-    folders, freed = tidy(folder, finished, metric, keep=2)
+    numbers, best = [trial.number for trial in finished], best_first(finished, metric)[:2]
+    folders, freed = tidy(folder, numbers, best)
     unfinished = {
         f"{number:04d}/{name}" for number in (4, 6) for name in ("weights", "checkpoint")
     }
     assert _left(folder) == unfinished | {f"{number:04d}/weights" for number in kept}
     assert (folders, freed) == (5 + 3, 5 * 307 + 3 * 101)
     assert len(list(folder.trials.glob("*/trial.json"))) == 7
-    assert tidy(folder, finished, metric, keep=2) == (0, 0)
+    assert tidy(folder, numbers, best) == (0, 0)
 
 
 def test_the_earlier_is_better_among_equals() -> None:

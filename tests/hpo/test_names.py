@@ -11,8 +11,8 @@ from toy_runs import run_study
 
 from hpo import attributes
 from hpo.cli import main
-from hpo.declarations.errors import DeclarationError
-from hpo.declarations.files import is_name
+from hpo.mistakes import DeclarationError
+from hpo.names import is_name
 from hpo.reading import list_studies, read_studies, read_study
 from hpo.storage import locate
 

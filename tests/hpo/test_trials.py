@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hpo import trials
+from hpo import attributes, trials
 from hpo.storage import locate
 from hpo.storage.steadfast import keep_in_memory
 
@@ -59,7 +59,7 @@ def test_a_paused_trial_keeps_all_it_has_and_nobody_else_gets_it(study: optuna.S
     study.tell(0, 3.5)
     stored = trials.frozen(study, 0)
     assert (stored.state, stored.value) == (TrialState.COMPLETE, 3.5)
-    assert stored.user_attrs[trials.FIRST_STARTED] == started.isoformat()
+    assert stored.user_attrs[attributes.FIRST_STARTED] == started.isoformat()
 
 
 def test_an_ask_would_take_the_paused_trial(study: optuna.Study) -> None:

@@ -1,15 +1,8 @@
 import pytest
 from made_study import made_study
 
-from hpo.analysis.trials import (
-    choose_trials,
-    cost_sentences,
-    cost_table,
-    outcome_of,
-    seconds_of,
-    tally_text,
-    trials_table,
-)
+from hpo.analysis.trial_tables import cost_table, trials_table
+from hpo.analysis.trials import choose_trials, cost_sentences, outcome_of, seconds_of, tally_text
 
 
 def test_each_trial_has_a_row_with_outcome_reason_and_parameters(tmp_path):

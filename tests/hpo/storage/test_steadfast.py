@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from core.errors import DiskFullError, UserError
-from hpo import trials
+from hpo import attributes, trials
 from hpo.storage import Database, StorageError, close, locate, telling
 from hpo.storage import steadfast as module
 from hpo.storage.database import is_transient
@@ -202,7 +202,9 @@ def test_each_call_of_the_database_fails_once_and_nothing_differs(
         again = optuna.load_study(study_name=name, storage=reader)
         assert _all_of(again) == _all_of(study), failing
         assert _times_of(again) == _times_of(study)
-        told = str(_all_of(study)).replace(study.trials[1].user_attrs[trials.FIRST_STARTED], "")
+        told = str(_all_of(study)).replace(
+            study.trials[1].user_attrs[attributes.FIRST_STARTED], ""
+        )
         undisturbed = undisturbed or told
         assert told == undisturbed
         is_hit = failing == 0 or calls >= failing
