@@ -123,7 +123,7 @@ def test_what_is_damaged_or_half_written_is_listed_all_the_same(
         (("--limit", "4m"), {"taken"}),
         (("--limit", "1T"), {"old", "new", "taken"}),
         (("--older-than", "24h"), {"taken"}),
-        (("--older-than", "999999h"), {"old", "new", "taken"}),
+        (("--older-than", "99999h"), {"old", "new", "taken"}),
         (("--all",), set()),
     ],
 )
@@ -167,7 +167,7 @@ def test_what_a_run_holds_stays(command: Command, stages: Path) -> None:
         (("prune", "--limit", "0G"), "--limit must be a size above zero, got '0G'. Allowed: 500M"),
         (("prune", "--limit", "many"), "--limit must be a size above zero, got 'many'"),
         (("prune", "--limit", "-1G"), "expected one argument"),
-        (("prune", "--older-than", "2 days"), "--older-than must be a time above zero"),
+        (("prune", "--older-than", "2 days"), "--older-than must be a time, got"),
         (("prune", "--all", "--storage", "x"), "cache prune does not know '--storage'"),
     ],
 )
