@@ -60,7 +60,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         out = torch.bmm(rows, weight.mT)
     else:
         out = torch.baddbmm(bias[:, None], rows, weight.mT)
-    return out.view(*x.shape[:-1], -1)
+    # Not marked as a view, for what changes a view in place is copied by autograd.
+    found: Tensor = torch.ops.aten._unsafe_view(out, (*x.shape[:-1], out.size(-1)))
+    return found
 
 
 class StackedLinear(nn.Module):
