@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ class _Member(Run):
         self.index, self.task = index, task
         self.generator = torch.Generator()
         """Draws this member's masks on the CPU, as torch's global one would."""
+        self.joined = 1
+        """Runs in the company that it joined, itself included."""
         self._aside: Mapping[str, torch.Tensor] = {}
 
     def reach_last_stage(self) -> End | None:
@@ -95,6 +98,10 @@ class _Member(Run):
             self._put_aside()
             self._clock.charge("wait")
         return end
+
+    def conclude(self, end: End | None) -> Outcome:
+        outcome = super().conclude(end)
+        return replace(outcome, facts={**outcome.facts, "fused_runs": self.joined})
 
     @property
     def is_through(self) -> bool:
@@ -153,6 +160,8 @@ class _Company:
         self._members = list(members)
         self._stack: Stack | None = None
         self._outcomes: dict[int, Outcome] = {}
+        for member in members:
+            member.joined = member.company = len(members)
 
     def train(self) -> dict[int, Outcome]:
         """The outcomes by the members' indices."""

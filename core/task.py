@@ -239,7 +239,7 @@ class Task(ABC):
 
     @abstractmethod
     def batch(self, stage: Stage, step: int) -> Any:
-        """The batch of a stage's update `step` (0-based), on the device.
+        """The batch of a stage's update `step` (0-based), which `loss` moves to the device.
 
         A pure function of (stage, step): a resumed run needs no data position but its step.
         """

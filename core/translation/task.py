@@ -165,11 +165,11 @@ class TranslationTask(FusableTask):
         return Transformer(self._model_settings, self._data.tokenizer.vocab_size, PAD_ID)
 
     def batch(self, stage: Stage, step: int) -> Batch:
-        batch = self._batches[stage.name].batch(step)
-        return batch if self._device.type == "cpu" else batch.to(self._device)
+        return self._batches[stage.name].batch(step)
 
     def loss(self, model: torch.nn.Module, batch: Batch, stage: Stage) -> torch.Tensor:
         assert isinstance(model, Transformer)
+        batch = batch.to(self._device)
         states = model(batch.src, batch.tgt_in)
         return token_cross_entropy(
             states,
@@ -183,7 +183,7 @@ class TranslationTask(FusableTask):
         self, stacked: torch.nn.Module, batches: Sequence[Batch], stages: Sequence[Stage]
     ) -> Sequence[torch.Tensor]:
         assert isinstance(stacked, Transformer)
-        batch = stack_batches(batches)
+        batch = stack_batches(batches).to(self._device)
         parts = zip(
             stacked(batch.src, batch.tgt_in).chunk(len(batches)),
             stacked.embedding.weight.unbind(),

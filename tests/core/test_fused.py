@@ -202,6 +202,7 @@ def test_fused_equals_separate(dropout: float, cache: Path, alone: Path, tmp_pat
         assert outcome.curve == tuple(listener.evaluations)
         assert outcome.health.verdict == "healthy"
         assert outcome.cost.finetune_s > 0
+        assert outcome.facts["fused_runs"] == len(configs)
         assert_alike(tmp_path / str(index), alone / str(index))
 
 
