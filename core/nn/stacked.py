@@ -96,6 +96,7 @@ class StackedEmbedding(nn.Module):
 
     def __init__(self, layer: nn.Embedding) -> None:
         super().__init__()
+        assert layer.max_norm is None and not layer.scale_grad_by_freq, "not a plain table"
         self.weight, self.padding_idx = layer.weight, layer.padding_idx
 
     def forward(self, ids: Tensor) -> Tensor:
