@@ -43,12 +43,12 @@ class CheckpointPace:
         """Counts from here on: what went before may have been waiting, which pays for nothing."""
         self._began, self._spent_s, self._written = now, 0.0, 0
 
-    def is_due(self, now: float) -> bool:
-        """Whether to write one now."""
+    def is_due(self, now: float, *, company: int = 1) -> bool:
+        """Whether to write one now, where so many runs share the time and each writes its own."""
         since_s = now - self._last
         if since_s < _SOONEST_S:
             return False
-        allowed_s = _LARGEST_SHARE * (now - self._began) - self._spent_s
+        allowed_s = _LARGEST_SHARE * (now - self._began) / company - self._spent_s
         return 2 * self._cost_s <= allowed_s or since_s >= _LATEST_S
 
     def note(self, begun: float, ended: float) -> None:

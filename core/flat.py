@@ -33,30 +33,56 @@ def separate(named: Named) -> list[Leaf]:
     return [Leaf(parameter, ((name, 0, parameter.shape),)) for name, parameter in named]
 
 
-def flatten(groups: Sequence[Named]) -> tuple[list[Leaf], Tensor]:
-    """(a leaf for each group, all their gradients as one tensor).
+class Flat:
+    """The parameters of groups, a leaf for each group, and all their gradients as one tensor.
 
-    The parameters become views of their leaf and their gradients views of the one tensor, to which
+    The parameters are views of their leaf and their gradients views of the one tensor, to which
     backward passes add: it is for the caller to zero. A parameter that took no part in a loss so
     has gradient 0. Gaps between parameters hold zeros and stay so.
     """
-    layouts = [_lay_out(named) for named in groups]
-    total = sum(length for _, length in layouts)
-    first = groups[0][0][1]
-    weights = torch.zeros(total, dtype=first.dtype, device=first.device)
-    gradient = torch.zeros_like(weights)
-    leaves, start = [], 0
-    for named, (parts, length) in zip(groups, layouts, strict=True):
-        leaf = Leaf(nn.Parameter(weights[start : start + length]), parts)
-        leaf.tensor.grad = gradient[start : start + length]
-        views = zip(leaf.split(leaf.tensor.data), leaf.split(leaf.tensor.grad), strict=True)
-        for (_, parameter), ((_, own), (_, own_gradient)) in zip(named, views, strict=True):
-            assert parameter.dtype == first.dtype, "all weights are of one type"
-            own.copy_(parameter.data)
-            parameter.data, parameter.grad = own, own_gradient
-        leaves.append(leaf)
-        start += length
-    return leaves, gradient
+
+    def __init__(self, groups: Sequence[Named]) -> None:
+        layouts = [_lay_out(named) for named in groups]
+        self._groups = groups
+        self.size = sum(length for _, length in layouts)
+        """Floats of all leaves, one after the other."""
+        first = groups[0][0][1]
+        weights = torch.zeros(self.size, dtype=first.dtype, device=first.device)
+        self.leaves: list[Leaf] = []
+        start = 0
+        for named, (parts, length) in zip(groups, layouts, strict=True):
+            leaf = Leaf(nn.Parameter(weights[start : start + length]), parts)
+            for (_, parameter), (_, own) in zip(named, leaf.split(leaf.tensor.data), strict=True):
+                assert parameter.dtype == first.dtype, "all weights are of one type"
+                own.copy_(parameter.data)
+            self.leaves.append(leaf)
+            start += length
+        self._bind(weights, torch.zeros_like(weights))
+
+    def move(self, weights: Tensor, gradient: Tensor) -> None:
+        """Moves all to `weights` and `gradient`, both [size]: what refers to a leaf goes on."""
+        weights.copy_(torch.cat([leaf.tensor.data for leaf in self.leaves]))
+        gradient.copy_(self.gradient)
+        self._bind(weights, gradient)
+
+    def locate(self) -> dict[str, tuple[int, torch.Size]]:
+        """(offset, shape) of each parameter, by name."""
+        places, start = {}, 0
+        for leaf in self.leaves:
+            for name, offset, shape in leaf.parts:
+                places[name] = start + offset, shape
+            start += leaf.tensor.numel()
+        return places
+
+    def _bind(self, weights: Tensor, gradient: Tensor) -> None:
+        self.gradient, start = gradient, 0
+        for leaf, named in zip(self.leaves, self._groups, strict=True):
+            part = slice(start, start + leaf.tensor.numel())
+            leaf.tensor.data, leaf.tensor.grad = weights[part], gradient[part]
+            views = zip(leaf.split(weights[part]), leaf.split(gradient[part]), strict=True)
+            for (_, parameter), ((_, own), (_, own_gradient)) in zip(named, views, strict=True):
+                parameter.data, parameter.grad = own, own_gradient
+            start = part.stop
 
 
 def _lay_out(named: Named) -> tuple[tuple[tuple[str, int, torch.Size], ...], int]:

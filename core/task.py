@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -127,7 +127,7 @@ class Cost:
     evaluate_s: float = 0.0
     checkpoint_s: float = 0.0
     wait_s: float = 0.0
-    """Waiting for another worker's stage A."""
+    """Waiting for another worker's stage A, or for the runs that are trained with this one."""
     cache_hit: bool = False
     """Stage A was read from the cache."""
     cache_saved_s: float = 0.0
@@ -241,7 +241,7 @@ class Task(ABC):
 
     @abstractmethod
     def batch(self, stage: Stage, step: int) -> Any:
-        """The batch of a stage's update `step` (0-based), on the device.
+        """The batch of a stage's update `step` (0-based), which `loss` moves to the device.
 
         A pure function of (stage, step): a resumed run needs no data position but its step.
         """
@@ -268,6 +268,25 @@ class Task(ABC):
     def facts(self) -> Mapping[str, Any]:
         """Plain JSON worth recording with the outcome, such as pairs truncated."""
         return {}
+
+
+class FusableTask(Task):
+    """A task whose models can be trained K at once, stacked as `core.nn.stacked` has it.
+
+    Its losses draw from torch's generator alone, by `core.nn.dropout.keep_mask`.
+    """
+
+    @abstractmethod
+    def losses(
+        self, stacked: torch.nn.Module, batches: Sequence[Any], stages: Sequence[Stage]
+    ) -> Sequence[torch.Tensor]:
+        """What `loss` gives for each member, of its own batch and stage."""
+
+    @abstractmethod
+    def evaluate_stacked(
+        self, stacked: torch.nn.Module, models: Sequence[torch.nn.Module], *, final: bool
+    ) -> list[Scores]:
+        """What `evaluate` gives for each of `models`, which are stacked in `stacked`."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from core.checkpoint import (
 from core.errors import DamagedFileError
 from core.history import History
 from core.machine import describe, describe_changes, occupy, peak_memory_bytes
-from core.optimizer import StageOptimizer
+from core.optimizer import StageOptimizer, Update
 from core.precision import choose
 from core.reporting import End, Reporter, obey
 from core.seeding import put_generators, read_generators, seed_everything
@@ -41,6 +41,7 @@ from core.task import (
     Outcome,
     OutcomeState,
     Placement,
+    Scores,
     Stage,
     Task,
     Verdict,
@@ -74,15 +75,18 @@ def train(  # noqa: PLR0917  # the seam has them in this order
 
     Raises: CheckpointError if the folder's checkpoint is of another configuration; DiskFullError.
     """
-    run = _Run(task, config, placement, folder, cache, on_event, started)
+    run = Run(task, config, placement, folder, cache, on_event, started)
     end = run.resume()
     while end is None and run.has_stage_left:
         end = run.do_stage()
     return run.conclude(end)
 
 
-class _Run:
+class Run:
     """A run under way."""
+
+    company = 1
+    """Runs that wait while this one is looked after, itself included."""
 
     def __init__(  # noqa: PLR0917  # `train`'s own
         self,
@@ -92,15 +96,15 @@ class _Run:
         folder: Path,
         cache: StageCache | None,
         on_event: OnEvent,
-        started: float | None,
+        started: float | None = None,
     ) -> None:
         self._clock = Stopwatch("prepare", started=started)
         self._task, self._folder, self._cache = task, folder, cache
         self._config_digest = config.digest()
         threads = task.useful_threads(placement.threads)
         self._device = occupy(replace(placement, threads=threads))
-        self._precision = choose(config.protocol.get("precision", "auto"), self._device)
-        self._machine = describe(self._device, self._precision)
+        self.precision = choose(config.protocol.get("precision", "auto"), self._device)
+        self._machine = describe(self._device, self.precision)
         self._changes: tuple[str, ...] = ()
         self._stages = task.stages
         assert all(stage.steps % stage.eval_every == 0 for stage in self._stages)
@@ -109,11 +113,11 @@ class _Run:
         self._reporter = Reporter(on_event, self._total_steps)
         self._history = History(folder, self._stages, task.metric)
         seed_everything(config.structure_seed)
-        self._model = task.build_model().to(self._device)
+        self.model = task.build_model().to(self._device)
         self._optimizer: StageOptimizer | None = None
         self._restored: Checkpoint | None = None  # while the run has not moved on from it
         self._saved_s: float | None = None
-        sizes = (weight.nbytes for weight in self._model.parameters())
+        sizes = (weight.nbytes for weight in self.model.parameters())
         self._pace = CheckpointPace(_STATE_COPIES * sum(sizes), time.monotonic())
         self._entered = (0, 0.0)  # the stage in this attempt: updates and seconds before it
 
@@ -128,11 +132,11 @@ class _Run:
         except DamagedFileError as error:
             remove_checkpoint(folder)
             return self._reporter.warn(
-                self._stage.name, 0, f"its checkpoint is damaged, so it begins again ({error})"
+                self.stage.name, 0, f"its checkpoint is damaged, so it begins again ({error})"
             )
         if checkpoint is None:
             return self._say("preparing")
-        put_weights(self._model, checkpoint.weights, where=str(folder))
+        put_weights(self.model, checkpoint.weights, where=str(folder))
         self._restored = checkpoint
         self._index, self._done = checkpoint.stage, checkpoint.stage_step
         self._saved_s = checkpoint.cache_saved_s
@@ -156,7 +160,7 @@ class _Run:
 
     def do_stage(self) -> End | None:
         """Brings the stage under way to its end, from the cache or by training."""
-        key = stage_key(self._stage, self._machine)
+        key = stage_key(self.stage, self._machine)
         if self._cache is None or key is None:
             end = self._train_stage()
         else:
@@ -174,9 +178,7 @@ class _Run:
             end = End(OutcomeState.COMPLETED, self._total_steps, "")
             with self._clock.charging("checkpoint"):
                 weights, machine = self._folder / "weights", self._machine
-                save_weights(
-                    weights, self._model, config_digest=self._config_digest, facts=machine
-                )
+                save_weights(weights, self.model, config_digest=self._config_digest, facts=machine)
         self._write_history()
         health = self._history.examine()
         if end.state is OutcomeState.DIVERGED and health.verdict != "diverged":
@@ -195,7 +197,7 @@ class _Run:
             reason=end.reason,
             facts={
                 **self._machine,
-                "num_parameters": sum(weight.numel() for weight in self._model.parameters()),
+                "num_parameters": sum(weight.numel() for weight in self.model.parameters()),
                 "changes": list(self._changes),
                 **self._task.facts(),
             },
@@ -204,16 +206,17 @@ class _Run:
     # One stage
 
     @property
-    def _stage(self) -> Stage:
+    def stage(self) -> Stage:
+        """The stage under way."""
         return self._stages[self._index]
 
     @property
     def _step(self) -> int:
         """Updates done on the whole curve."""
-        return self._stage.first_step + self._done
+        return self.stage.first_step + self._done
 
     def _claim_stage(self, cache: StageCache, key: str) -> End | None:
-        waiting = f"waiting for another run's {self._stage.name}"
+        waiting = f"waiting for another run's {self.stage.name}"
         self._clock.charge("wait")
         with cache.claim(key, on_wait=lambda: self._say(waiting) is None) as claim:
             self._clock.charge("prepare")
@@ -223,16 +226,16 @@ class _Run:
                 return self._adopt(claim.result)
             end = self._train_stage()
             # A verdict at its last evaluation does not make a stage less finished.
-            is_finished = self._history.last_step == self._stage.first_step + self._stage.steps
+            is_finished = self._history.last_step == self.stage.first_step + self.stage.steps
             if is_finished and (end is None or end.state is not OutcomeState.COLLAPSED):
                 with self._clock.charging("checkpoint"):
-                    weights = read_weights(self._model)
-                    claim.store(gather_result(self._stage, weights, self._history, self._clock))
+                    weights = read_weights(self.model)
+                    claim.store(gather_result(self.stage, weights, self._history, self._clock))
             return end
 
     def _adopt(self, result: StageResult) -> End | None:
         """Takes a finished stage over from the cache, its evaluations first."""
-        stage, told = self._stage, self._history.last_step
+        stage, told = self.stage, self._history.last_step
         self._history.put_rows(result.telemetry, after=stage.first_step)
         for kept in result.curve:
             if kept.step > told:
@@ -241,7 +244,7 @@ class _Run:
                 if end is not None:
                     self._history.cut(end.step)
                     return end
-        put_weights(self._model, result.weights, where="stage cache")
+        put_weights(self.model, result.weights, where="stage cache")
         self._history.keep_texts(stage, self._history.last_step, result.texts)
         self._write_history()
         self._done, self._restored, self._saved_s = stage.steps, None, result.cost_s
@@ -249,18 +252,18 @@ class _Run:
 
     def _train_stage(self) -> End | None:
         self._begin_stage()
-        with self._clock.charging(training(self._stage)):
-            end = self._evaluate() if self._is_evaluation_due else None
-            while end is None and self._done < self._stage.steps:
+        with self._clock.charging(training(self.stage)):
+            end = self._evaluate() if self.is_evaluation_due else None
+            while end is None and self._done < self.stage.steps:
                 self._make_update()
                 end = self._look_around()
         return end
 
-    def _begin_stage(self) -> None:
-        stage, restored = self._stage, self._restored
+    def _begin_stage(self, *, is_flat: bool | None = None) -> None:
+        stage, restored = self.stage, self._restored
         self._restored = None
-        self._optimizer = StageOptimizer(self._model, stage, self._precision)
-        self._model.train()
+        self._optimizer = StageOptimizer(self.model, stage, self.precision, is_flat=is_flat)
+        self.model.train()
         if restored is None or not self._done:
             # The generators as the stage before left them would differ had it come from the cache.
             seed_everything(stage.seed)
@@ -275,42 +278,63 @@ class _Run:
 
     def _make_update(self) -> None:
         assert self._optimizer is not None
-        batch = self._task.batch(self._stage, self._done)
-        with self._precision.autocast():
-            loss = self._task.loss(self._model, batch, self._stage)
-        self._history.record(loss, self._optimizer.update(loss))
+        batch = self._task.batch(self.stage, self._done)
+        with self.precision.autocast():
+            loss = self._task.loss(self.model, batch, self.stage)
+        self.record(loss, self._optimizer.update(loss))
+
+    def record(self, loss: torch.Tensor, update: Update) -> None:
+        """Keeps what an update was like."""
+        self._history.record(loss, update)
         self._done += 1
 
     def _look_around(self) -> End | None:
         """Does what is due after an update: an evaluation, a sign of life, a checkpoint."""
-        end = None
-        now = time.monotonic()
-        if self._is_evaluation_due:
-            end = self._evaluate()
-        elif self._reporter.is_progress_due(now):
-            end = self._fetch() or self._say()
-        elif self._history.pending >= FETCH_EVERY:
-            end = self._fetch()
-        if end is None and self._pace.is_due(time.monotonic()):
-            end = self._save_checkpoint()
-        return end
+        end = self._evaluate() if self.is_evaluation_due else self.show()
+        return end or self.keep()
+
+    def show(self) -> End | None:
+        """Gives a sign of life, and looks at the telemetry, where either is due."""
+        if self._reporter.is_progress_due(time.monotonic()):
+            return self._fetch() or self._say()
+        return self._fetch() if self._history.pending >= FETCH_EVERY else None
+
+    def keep(self) -> End | None:
+        """Writes a checkpoint, if one is due."""
+        if self._pace.is_due(time.monotonic(), company=self.company):
+            return self._save_checkpoint()
+        return None
 
     @property
-    def _is_evaluation_due(self) -> bool:
+    def is_evaluation_due(self) -> bool:
         """Whether the position, on the grid, has no evaluation; a pause may have come first."""
-        is_on_grid = self._done > 0 and self._done % self._stage.eval_every == 0
+        is_on_grid = self._done > 0 and self._done % self.stage.eval_every == 0
         return is_on_grid and self._history.last_step < self._step
 
     def _evaluate(self) -> End | None:
-        end = self._fetch() or self._say("evaluating")
-        if end is not None:
-            return end
-        stage, step, metric = self._stage, self._step, self._task.metric
-        with self._clock.charging(evaluating(stage)):
-            self._model.eval()
-            with torch.no_grad(), self._precision.autocast():
-                scores = self._task.evaluate(self._model, final=step == self._total_steps)
-            self._model.train()
+        return self.announce_evaluation() or self.take(self.score())
+
+    def announce_evaluation(self) -> End | None:
+        """Looks at the telemetry and says that an evaluation comes."""
+        return self._fetch() or self._say("evaluating")
+
+    def score(self) -> Scores:
+        """Evaluates the model."""
+        with self._clock.charging(evaluating(self.stage)):
+            self.model.eval()
+            with torch.no_grad(), self.precision.autocast():
+                scores = self._task.evaluate(self.model, final=self.is_final)
+            self.model.train()
+        return scores
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this is the last step of the curve."""
+        return self._step == self._total_steps
+
+    def take(self, scores: Scores) -> End | None:
+        """Keeps the scores at this step and tells them."""
+        stage, step, metric = self.stage, self._step, self._task.metric
         if not math.isfinite(scores.value):
             reason = f"{metric.name} {scores.value} at step {step}"
             return End(OutcomeState.DIVERGED, step, reason)
@@ -334,7 +358,7 @@ class _Run:
 
     def _say(self, note: str = "") -> End | None:
         """Sends a sign of life, if one is due."""
-        stage = self._stage
+        stage = self.stage
         done, spent_s = self._entered
         seconds = self._clock.spent_on(training(stage)) - spent_s
         return self._reporter.say(
@@ -365,7 +389,7 @@ class _Run:
             checkpoint = Checkpoint(
                 stage=self._index,
                 stage_step=self._done,
-                weights=read_weights(self._model),
+                weights=read_weights(self.model),
                 optimizer={} if optimizer is None else optimizer.read_state(),
                 scaler=None if optimizer is None else optimizer.read_scaler(),
                 generators=read_generators(self._device),

@@ -7,6 +7,7 @@ from core.nn.layers import DecoderLayer, EncoderLayer
 from core.nn.loss import token_cross_entropy
 from core.nn.positions import SinusoidalPositions
 from core.nn.residual import Residual
+from core.nn.stacked import linear
 
 __all__ = [
     "CrossAttention",
@@ -17,5 +18,6 @@ __all__ = [
     "Residual",
     "SelfAttention",
     "SinusoidalPositions",
+    "linear",
     "token_cross_entropy",
 ]

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _LEVELS = 2**16
+_GENERATORS: ContextVar[Sequence[torch.Generator | None]] = ContextVar(
+    "generators", default=(None,)
+)
+
+
+@contextmanager
+def drawing_from(generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Has each of K stacked models' masks drawn from a generator of its own, on the CPU.
+
+    Elsewhere one draw of the device's generator serves all.
+    """
+    token = _GENERATORS.set(generators)
+    try:
+        yield
+    finally:
+        _GENERATORS.reset(token)
 
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
@@ -15,10 +35,15 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     Each unit takes 16 bits of torch's generator, four units a draw, so that `p` is rounded to a
     multiple of 2**-16 and the mean is 1 exactly. With a draw for each unit, as torch has it, a
     residual sum with dropout takes twice as long, forward and backward (benchmarks/kernels.py).
+    Of stacked models `like` holds the first one's units before the second's and so on.
     """
     kept = min(max(round((1 - p) * _LEVELS), 1), _LEVELS)
-    draws = torch.empty((like.numel() + 3) // 4, dtype=torch.int64, device=like.device)
-    bits = draws.random_(-(2**63), None).view(torch.int16)[: like.numel()].view(like.shape)
+    generators = _GENERATORS.get()
+    units = like.numel() // len(generators)
+    draws = torch.empty(len(generators), (units + 3) // 4, dtype=torch.int64, device=like.device)
+    for row, generator in zip(draws, generators, strict=True):
+        row.random_(-(2**63), None, generator=generator)
+    bits = draws.view(torch.int16)[:, :units].reshape(like.shape)
     mask = torch.empty_like(like, memory_format=torch.contiguous_format)
     # Comparing into a float spares the pass that turns a bool into one.
     if kept == _LEVELS:

@@ -42,6 +42,28 @@ class Batch:
         )
 
 
+def stack_batches(batches: Sequence[Batch]) -> Batch:
+    """Batches as one, the first one's rows before the second's, all as many and as long.
+
+    A row that only fills up says `EOS_ID` to an encoder that would else have nothing to attend to.
+    """
+    rows = max(len(batch.src) for batch in batches)
+
+    def join(parts: Sequence[torch.Tensor], filler: int) -> torch.Tensor:
+        length = max(part.size(1) for part in parts)
+        joined = parts[0].new_full((len(parts), rows, length), PAD_ID)
+        joined[:, :, 0] = filler
+        for whole, part in zip(joined, parts, strict=True):
+            whole[: len(part), : part.size(1)] = part
+        return joined.flatten(0, 1)
+
+    return Batch(
+        join([batch.src for batch in batches], EOS_ID),
+        join([batch.tgt_in for batch in batches], BOS_ID),
+        join([batch.labels for batch in batches], PAD_ID),
+    )
+
+
 class BatchPlan:
     """The order in which pairs are trained on: every epoch each pair once, shuffled anew."""
 

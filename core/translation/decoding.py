@@ -3,7 +3,7 @@
 Sources and hypotheses are token ids without specials. Sentences are decoded in batches of similar
 length and leave their batch when they are done; the answers come in the order of the sources.
 
-Legend: B sentences, W beams a sentence, V vocabulary.
+Legend: B sentences, W beams a sentence, V vocabulary, K stacked models.
 """
 
 from __future__ import annotations
@@ -35,10 +35,27 @@ def greedy(
     evaluation meanwhile, and as it was afterwards. Precision is the caller's, by autocast.
     """
 
-    def decode(src: Tensor) -> list[list[int]]:
-        return _greedy(model, src, max_len)
+    (hypotheses,) = greedy_stacked(
+        model, sources, members=1, max_len=max_len, batch_size=batch_size, on_batch=on_batch
+    )
+    return hypotheses
 
-    return _in_batches(model, sources, decode, batch_size, on_batch)
+
+def greedy_stacked(
+    model: Transformer,
+    sources: Sequence[Ids],
+    *,
+    members: int,
+    max_len: int,
+    batch_size: int = 256,
+    on_batch: Callable[[], None] | None = None,
+) -> list[list[list[int]]]:
+    """What `greedy` gives for each of the `members` models that are stacked in `model`."""
+
+    def decode(src: Tensor) -> list[list[int]]:
+        return _greedy(model, src, max_len, members)
+
+    return _in_batches(model, sources, decode, batch_size, on_batch, members=members)
 
 
 def beam_search(
@@ -62,7 +79,9 @@ def beam_search(
     def decode(src: Tensor) -> list[list[int]]:
         return _beam_search(model, src, beam_size, max_len, length_penalty)
 
-    return _in_batches(model, sources, decode, max(batch_size // beam_size, 1), on_batch)
+    rows = max(batch_size // beam_size, 1)
+    (hypotheses,) = _in_batches(model, sources, decode, rows, on_batch, members=1)
+    return hypotheses
 
 
 def _in_batches(
@@ -71,17 +90,24 @@ def _in_batches(
     decode: Callable[[Tensor], list[list[int]]],
     batch_size: int,
     on_batch: Callable[[], None] | None,
-) -> list[list[int]]:
-    """Decodes the longest sources first, so that what does not fit fails early."""
+    *,
+    members: int,
+) -> list[list[list[int]]]:
+    """Each member's hypotheses; the longest sources first, so that what does not fit fails early.
+
+    `decode` takes a batch of sources once for every member.
+    """
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
-    hypotheses: list[list[int]] = [[]] * len(sources)
+    hypotheses: list[list[list[int]]] = [[[]] * len(sources) for _ in range(members)]
     device = model.embedding.weight.device
     with _evaluating(model):
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]
             src = _padded([[*sources[i], EOS_ID] for i in places]).to(device)
-            for i, tokens in zip(places, decode(src), strict=True):
-                hypotheses[i] = _without_specials(tokens)
+            decoded = iter(decode(src.repeat(members, 1)))
+            for own in hypotheses:
+                for i in places:
+                    own[i] = _without_specials(next(decoded))
             if on_batch:
                 on_batch()
     return hypotheses
@@ -108,8 +134,8 @@ def _without_specials(tokens: list[int]) -> list[int]:
     return [token for token in tokens[:end] if token not in (BOS_ID, PAD_ID)]
 
 
-def _greedy(model: Transformer, src: Tensor, max_len: int) -> list[list[int]]:
-    """Token ids of sources [B, S], what follows the first `<eos>` meaningless."""
+def _greedy(model: Transformer, src: Tensor, max_len: int, members: int) -> list[list[int]]:
+    """Token ids of sources [K * B, S], what follows the first `<eos>` meaningless."""
     state = model.start(src)
     sentences = torch.arange(len(src), device=src.device)
     tokens = torch.full((len(src), 1), BOS_ID, device=src.device)
@@ -119,12 +145,15 @@ def _greedy(model: Transformer, src: Tensor, max_len: int) -> list[list[int]]:
         tokens = model.project(model.step(tokens, state)).argmax(-1)
         written[sentences, place] = tokens[:, 0]
         is_done |= tokens[:, 0] == EOS_ID
-        done = int(is_done.sum())
-        if done == len(is_done):
+        # Stacked models need as many rows of each: some leave with the one that has most left.
+        by_member = is_done.view(members, -1)
+        size, done = by_member.size(1), int(by_member.sum(1).min())
+        if done == size:
             break
         # Finished rows cost less than moving the others' cache until they are an eighth.
-        if done * 8 >= len(is_done):
-            rows = (~is_done).nonzero().squeeze(1)
+        if done * 8 >= size:
+            rows = by_member.byte().argsort(dim=1, stable=True)[:, : size - done]
+            rows = (rows + torch.arange(members, device=rows.device)[:, None] * size).flatten()
             state.select_sentences(rows)
             state.select_rows(rows)
             sentences, tokens, is_done = sentences[rows], tokens[rows], is_done[rows]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn import DecoderLayer, Dropout, EncoderLayer, SinusoidalPositions
+from core.nn import DecoderLayer, Dropout, EncoderLayer, SinusoidalPositions, linear
 from core.translation.settings import ModelSettings
 
 _EMBEDDING_STD = 0.02
@@ -99,7 +99,7 @@ class Transformer(nn.Module):
 
     def project(self, states: Tensor) -> Tensor:
         """Logits [..., V] of decoder states [..., D]."""
-        return F.linear(states, self.embedding.weight)
+        return linear(states, self.embedding.weight)
 
     def attend_mask(self, src: Tensor) -> Tensor:
         """[B, 1, 1, S], true where the source is no padding."""

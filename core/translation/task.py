@@ -13,11 +13,11 @@ import torch
 from core.errors import DataError
 from core.nn.loss import token_cross_entropy
 from core.settings import RunConfig
-from core.task import Placement, Scores, Stage, Task
-from core.translation.batching import Batch, BatchPlan
+from core.task import FusableTask, Placement, Scores, Stage
+from core.translation.batching import Batch, BatchPlan, stack_batches
 from core.translation.bleu import corpus_bleu
 from core.translation.corpus import Corpora, PairSet, load_corpora
-from core.translation.decoding import beam_search, greedy
+from core.translation.decoding import beam_search, greedy_stacked
 from core.translation.model import Transformer
 from core.translation.settings import (
     FinetuneSettings,
@@ -85,7 +85,7 @@ def _encode(tokenizer: Tokenizer, pairs: PairSet) -> EncodedSet:
     return EncodedSet(pairs, tokenizer.encode(pairs.src), tokenizer.encode(pairs.tgt))
 
 
-class TranslationTask(Task):
+class TranslationTask(FusableTask):
     """Stage A on the first corpus, stage B on the second, judged on the first one's validation."""
 
     metric = BLEU
@@ -166,11 +166,11 @@ class TranslationTask(Task):
         return Transformer(self._model_settings, self._data.tokenizer.vocab_size, PAD_ID)
 
     def batch(self, stage: Stage, step: int) -> Batch:
-        batch = self._batches[stage.name].batch(step)
-        return batch if self._device.type == "cpu" else batch.to(self._device)
+        return self._batches[stage.name].batch(step)
 
     def loss(self, model: torch.nn.Module, batch: Batch, stage: Stage) -> torch.Tensor:
         assert isinstance(model, Transformer)
+        batch = batch.to(self._device)
         states = model(batch.src, batch.tgt_in)
         return token_cross_entropy(
             states,
@@ -180,22 +180,65 @@ class TranslationTask(Task):
             label_smoothing=stage.recipe.label_smoothing_factor,
         )
 
+    def losses(
+        self, stacked: torch.nn.Module, batches: Sequence[Batch], stages: Sequence[Stage]
+    ) -> Sequence[torch.Tensor]:
+        assert isinstance(stacked, Transformer)
+        batch = stack_batches(batches).to(self._device)
+        parts = zip(
+            stacked(batch.src, batch.tgt_in).chunk(len(batches)),
+            stacked.embedding.weight.unbind(),
+            batch.labels.chunk(len(batches)),
+            stages,
+            strict=True,
+        )
+        return [
+            token_cross_entropy(
+                states,
+                weight,
+                labels,
+                ignore_id=PAD_ID,
+                label_smoothing=stage.recipe.label_smoothing_factor,
+            )
+            for states, weight, labels, stage in parts
+        ]
+
     def evaluate(self, model: torch.nn.Module, *, final: bool) -> Scores:
+        (scores,) = self.evaluate_stacked(model, [model], final=final)
+        return scores
+
+    def evaluate_stacked(
+        self, stacked: torch.nn.Module, models: Sequence[torch.nn.Module], *, final: bool
+    ) -> list[Scores]:
+        captions, count = self._data.corpora.pretrain.validation, len(models)
+        translated = self._translate_greedily(stacked, captions.src, count)
+        of_talks: Sequence[Sequence[str] | None] = [None] * count
+        if final and self._protocol.finetune_corpus == "finetune":
+            talks = self._data.corpora.finetune.validation
+            of_talks = self._translate_greedily(stacked, talks.src, count)
+        return [
+            self._score(model, hypotheses, talk, final=final)
+            for model, hypotheses, talk in zip(models, translated, of_talks, strict=True)
+        ]
+
+    def _score(
+        self,
+        model: torch.nn.Module,
+        hypotheses: Sequence[str],
+        of_talks: Sequence[str] | None,
+        *,
+        final: bool,
+    ) -> Scores:
         captions = self._data.corpora.pretrain.validation
-        hypotheses = self._translate(model, captions.src, beam_size=1)
         bleu = corpus_bleu(hypotheses, captions.tgt)
         metrics = {"empty": float(bleu.empty)}
         texts: dict[str, Sequence[str]] = {"validation.hyp": hypotheses}
         if final:
             texts |= {"validation.src": captions.src, "validation.ref": captions.tgt}
-            shown = captions.src[:SHOWN_SAMPLES]
-            texts["validation.beam"] = self._translate(
-                model, shown, beam_size=self._protocol.beam_size
-            )
-            if self._protocol.finetune_corpus == "finetune":
-                talks = self._data.corpora.finetune.validation
-                translated = self._translate(model, talks.src, beam_size=1)
-                metrics["finetune_bleu"] = corpus_bleu(translated, talks.tgt).value
+            texts["validation.beam"] = self._translate(model, captions.src[:SHOWN_SAMPLES])
+        if of_talks is not None:
+            talks = self._data.corpora.finetune.validation
+            metrics["finetune_bleu"] = corpus_bleu(of_talks, talks.tgt).value
         return Scores(bleu.value, metrics, bleu.signature, _as_files(texts))
 
     def test(self, model: torch.nn.Module) -> Scores:
@@ -206,29 +249,39 @@ class TranslationTask(Task):
                 where=f"{self._config.data.get('source')}",
                 way_out="Name its file in the study's [data.pretrain] test.",
             )
-        hypotheses = self._translate(model, pairs.src, beam_size=self._protocol.beam_size)
+        hypotheses = self._translate(model, pairs.src)
         bleu = corpus_bleu(hypotheses, pairs.tgt)
         texts = {"test.hyp": hypotheses, "test.src": pairs.src, "test.ref": pairs.tgt}
         return Scores(bleu.value, {"empty": float(bleu.empty)}, bleu.signature, _as_files(texts))
 
-    def _translate(
-        self, model: torch.nn.Module, sources: Sequence[str], *, beam_size: int
-    ) -> list[str]:
+    def _translate(self, model: torch.nn.Module, sources: Sequence[str]) -> list[str]:
+        """By beam search, as the protocol has it."""
         assert isinstance(model, Transformer)
-        longest = self._protocol.max_len
-        # A source is cut as in training: to max_len tokens with its <eos>.
-        ids = [source[: longest - 1] for source in self._data.tokenizer.encode(sources)]
-        if beam_size == 1:
-            found = greedy(model, ids, max_len=longest)
-        else:
-            found = beam_search(
-                model,
-                ids,
-                beam_size=beam_size,
-                max_len=longest,
-                length_penalty=self._protocol.length_penalty,
-            )
+        if self._protocol.beam_size == 1:
+            return self._translate_greedily(model, sources, 1)[0]
+        found = beam_search(
+            model,
+            self._encode(sources),
+            beam_size=self._protocol.beam_size,
+            max_len=self._protocol.max_len,
+            length_penalty=self._protocol.length_penalty,
+        )
         return self._data.tokenizer.decode(found)
+
+    def _translate_greedily(
+        self, model: torch.nn.Module, sources: Sequence[str], members: int
+    ) -> list[list[str]]:
+        """What each of the `members` models in `model` says."""
+        assert isinstance(model, Transformer)
+        found = greedy_stacked(
+            model, self._encode(sources), members=members, max_len=self._protocol.max_len
+        )
+        return [self._data.tokenizer.decode(own) for own in found]
+
+    def _encode(self, sources: Sequence[str]) -> list[list[int]]:
+        """A source is cut as in training: to `max_len` tokens with its `<eos>`."""
+        longest = self._protocol.max_len - 1
+        return [source[:longest] for source in self._data.tokenizer.encode(sources)]
 
     def useful_threads(self, available: int) -> int:
         work = self._protocol.batch_size * self._model_settings.d_model**2

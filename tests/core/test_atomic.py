@@ -23,7 +23,7 @@ from core.telemetry import read_telemetry
 @pytest.fixture(autouse=True)
 def toy_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._MODULES, "toy", "toy_task")
-    monkeypatch.setattr("core.checkpoint.CheckpointPace.is_due", lambda pace, now: True)
+    monkeypatch.setattr("core.checkpoint.CheckpointPace.is_due", lambda pace, now, company=1: True)
 
 
 def go(folder: Path) -> Outcome:

@@ -82,11 +82,10 @@ def test_decay_spares_norms_biases_and_embeddings() -> None:
     ]
 
 
-@pytest.mark.parametrize("is_flattened", [True, False])
-def test_agrees_with_torch(is_flattened: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.optimizer._is_flattened", lambda device: is_flattened)
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_agrees_with_torch(is_flat: bool) -> None:
     ours, theirs = build(), build()
-    optimizer = StageOptimizer(ours, stage(), FP32)
+    optimizer = StageOptimizer(ours, stage(), FP32, is_flat=is_flat)
     decayed, undecayed = ([weight for _, weight in group] for group in split_by_decay(theirs))
     reference = torch.optim.AdamW(
         [{"params": decayed}, {"params": undecayed, "weight_decay": 0.0}],
@@ -183,12 +182,11 @@ def test_state_put_back_goes_on_alike(precision: Precision) -> None:
     )
 
 
-def test_state_does_not_depend_on_how_weights_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_does_not_depend_on_how_weights_lie() -> None:
     """A run that moves between a CPU and a GPU takes its moments along."""
     flat = StageOptimizer(model := build(), stage(), FP32)
     flat.update(loss_of(model, 0))
-    monkeypatch.setattr("core.optimizer._is_flattened", lambda device: False)
-    separate = StageOptimizer(build(), stage(), FP32)
+    separate = StageOptimizer(build(), stage(), FP32, is_flat=False)
     separate.put_state(flat.read_state())
     state = separate.read_state()
     assert state.keys() == flat.read_state().keys()
@@ -202,3 +200,24 @@ def test_a_parameter_without_part_in_the_loss_stays_but_for_decay() -> None:
     optimizer.update(model.inner(torch.ones(2, 3)).square().mean())
     assert torch.equal(model.own_norm.gain, before)
     assert not torch.equal(model.inner.bias, build().inner.bias)
+
+
+def test_flat_parameters_may_be_moved_between_updates() -> None:
+    straight, moved = build(), build()
+    optimizers = [StageOptimizer(model, stage(), FP32) for model in (straight, moved)]
+    flat = optimizers[1].flat
+    assert flat is not None
+    for step in range(5):
+        assert torch.equal(
+            *(
+                optimizer.update(loss_of(model, step)).grad_norm
+                for model, optimizer in zip((straight, moved), optimizers, strict=True)
+            )
+        )
+        weights, gradient = torch.full((2, flat.size), torch.nan)
+        flat.move(weights, gradient)
+    for name, weight in straight.named_parameters():
+        assert torch.equal(weight, moved.get_parameter(name)), name
+    offset, shape = flat.locate()["inner.weight"]
+    row = weights[offset : offset + shape.numel()]
+    assert torch.equal(row.view(shape), straight.inner.weight)

@@ -141,7 +141,7 @@ from toy_task import toy_config
 
 registry._MODULES["toy"] = "toy_task"
 reporting.PROGRESS_EVERY_S = 0.0
-checkpoint.CheckpointPace.is_due = lambda pace, now: True
+checkpoint.CheckpointPace.is_due = lambda pace, now, company=1: True
 
 def hang(event):
     if event.step == 11:

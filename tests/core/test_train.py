@@ -98,7 +98,7 @@ def talkative(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cautious(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
-    monkeypatch.setattr("core.checkpoint.CheckpointPace.is_due", lambda pace, now: True)
+    monkeypatch.setattr("core.checkpoint.CheckpointPace.is_due", lambda pace, now, company=1: True)
 
 
 def test_a_run_learns_and_leaves_its_folder(straight: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.translation.batching import BatchPlan
+from core.translation.batching import BatchPlan, stack_batches
 from core.translation.corpus import load_corpora
 from core.translation.settings import PocketSettings, TranslationData, TranslationProtocol
 from core.translation.tokenizer import load_tokenizer
@@ -124,3 +124,17 @@ def test_batches_move(tmp_path: Path) -> None:
     moved = batch.to(torch.device("meta"))
     assert moved.src.device.type == moved.tgt_in.device.type == moved.labels.device.type == "meta"
     assert moved.src.shape == batch.src.shape
+
+
+def test_stacked_batches_are_as_many_and_as_long() -> None:
+    batches = [
+        BatchPlan([[11, 12, 13], [14]], [[21], [22, 23]], batch_size=2, max_len=9, seed=1),
+        BatchPlan([[15]], [[24, 25, 26]], batch_size=2, max_len=9, seed=1),
+    ]
+    first, second = (plan.batch(0) for plan in batches)
+    stacked = stack_batches([first, second])
+    assert stacked.src[:2].tolist() == first.src.tolist()
+    assert stacked.src[2:].tolist() == [[15, EOS, PAD, PAD], [EOS, PAD, PAD, PAD]]
+    assert stacked.tgt_in[:2, :3].tolist() == first.tgt_in.tolist()
+    assert stacked.tgt_in[2:].tolist() == [[BOS, 24, 25, 26], [BOS, PAD, PAD, PAD]]
+    assert stacked.labels[2:].tolist() == [[24, 25, 26, EOS], [PAD, PAD, PAD, PAD]]

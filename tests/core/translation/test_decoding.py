@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from twin import lively_model, random_ids, random_sources, twin
 
 from core.nn import token_cross_entropy
-from core.translation.decoding import beam_search, greedy
+from core.nn.stacked import stack_layers
+from core.translation.decoding import beam_search, greedy, greedy_stacked
 from core.translation.model import Transformer
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 
@@ -92,6 +93,21 @@ def test_cached_greedy_equals_uncached() -> None:
             tokens.append(int(log_probs(model, source, tokens).argmax()))
         expected.append(without_specials(tokens))
     assert greedy(model, sources, max_len=MAX_LEN) == expected
+
+
+def test_stacked_models_say_what_they_say_alone() -> None:
+    models = [exact_model(seed) for seed in (1, 5, 6)]
+    weights = {
+        name: nn.Parameter(torch.stack([model.get_parameter(name) for model in models]).detach())
+        for name, _ in models[0].named_parameters()
+    }
+    stacked = stack_layers(models[0], weights)
+    assert isinstance(stacked, Transformer)
+    sources = random_sources(31, seed=5)
+    alone = [greedy(model, sources, max_len=MAX_LEN) for model in models]
+    assert alone == greedy_stacked(stacked, sources, members=3, max_len=MAX_LEN, batch_size=7)
+    # Members must end at different places, or none would wait for another.
+    assert len({tuple(map(len, hypotheses)) for hypotheses in alone}) == 3
 
 
 def plain_beam_search(
