@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,8 @@ class Roster:
         self._finished = {
             trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
         }
+        self._holding = self._best_of(self._finished.values())
+        """The finished trials of which more than the record is on disk, by number."""
         tried = {trial.user_attrs.get(ENQUEUED) for trial in self.stored()}
         self._points = [
             point for point in study.enqueue if canonical_json(dict(point)) not in tried
@@ -100,9 +102,8 @@ class Roster:
     @property
     def best(self) -> tuple[int, float] | None:
         """Number and value of the best complete trial; `None` without one."""
-        ranked = self.ranking()
-        value = self._finished[ranked[0]].value if ranked else None
-        return None if value is None else (ranked[0], value)
+        leader = next(iter(self._holding.values()), None)
+        return None if leader is None or leader.value is None else (leader.number, leader.value)
 
     def ranking(self) -> list[int]:
         """Numbers of the complete trials, the best first."""
@@ -251,12 +252,10 @@ class Roster:
             entry.number, ending.value if ending.state == "complete" else None
         )
         self.write(entry.number)
-        tidy(
-            self._folder,
-            list(self._finished.values()),
-            self._study.spec.metric,
-            self._study.kept,
-        )
+        # The files of all others were deleted when they were told, or by `mend_folders`.
+        held = [*self._holding.values(), self._finished[entry.number]]
+        tidy(self._folder, held, self._study.spec.metric, self._study.kept)
+        self._holding = self._best_of(held)
 
     def write(self, number: int) -> None:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
@@ -322,6 +321,12 @@ class Roster:
             conditional=self._study.space.is_conditional,
         )
         return trials.with_methods(self._optuna, sampler, self._pruner)
+
+    def _best_of(self, finished: Iterable[Finished]) -> dict[int, Finished]:
+        """Those of them whose weights are kept, the best first."""
+        by_number = {one.number: one for one in finished}
+        ranked = best_first(by_number.values(), self._study.spec.metric)
+        return {number: by_number[number] for number in ranked[: self._study.kept]}
 
     def _ended(self, number: int, how: str) -> dict[str, Any]:
         """The attribute that records how a trial's last attempt has ended."""
