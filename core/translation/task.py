@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from core.settings import RunConfig
 from core.task import Placement, Scores, Stage, Task
 from core.translation.batching import Batch, BatchPlan
 from core.translation.bleu import corpus_bleu
-from core.translation.corpus import Corpora, PairSet, load_corpora
 from core.translation.decoding import beam_search, greedy
 from core.translation.model import Transformer
+from core.translation.prepared import load_prepared
 from core.translation.settings import (
     FinetuneSettings,
     ModelSettings,
@@ -27,7 +26,6 @@ from core.translation.settings import (
 )
 from core.translation.spec import BLEU
 from core.translation.special import PAD_ID
-from core.translation.tokenizer import Tokenizer, load_tokenizer
 
 _WORTH_SHARING = 2**20
 """Batch size times squared width from which a matrix product gains by a second thread. At 16 pairs
@@ -51,38 +49,8 @@ _PRETRAIN_KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class EncodedSet:
-    """One split as text and as token ids without specials."""
-
-    pairs: PairSet
-    src: list[list[int]]
-    tgt: list[list[int]]
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """What all trials of a study share; a warm worker loads it once."""
-
-    corpora: Corpora
-    tokenizer: Tokenizer
-    train: Mapping[str, EncodedSet]
-    """Training pairs by corpus, `pretrain` and `finetune`; only those somebody trains on."""
-
-
-@lru_cache(maxsize=1)
-def _load(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> PreparedData:
-    corpora = load_corpora(protocol, data, cache)
-    tokenizer = load_tokenizer(protocol, corpora, cache)
-    used = {protocol.finetune_corpus} | ({"pretrain"} if protocol.pretrain_steps else set())
-    splits = {"pretrain": corpora.pretrain.train, "finetune": corpora.finetune.train}
-    return PreparedData(
-        corpora, tokenizer, {name: _encode(tokenizer, splits[name]) for name in sorted(used)}
-    )
-
-
-def _encode(tokenizer: Tokenizer, pairs: PairSet) -> EncodedSet:
-    return EncodedSet(pairs, tokenizer.encode(pairs.src), tokenizer.encode(pairs.tgt))
+# A warm worker loads them once.
+_load = lru_cache(maxsize=1)(load_prepared)
 
 
 class TranslationTask(Task):
@@ -97,12 +65,15 @@ class TranslationTask(Task):
         self._protocol = TranslationProtocol.model_validate(config.protocol)
         self._device = torch.device(placement.device)
         self._data = _load(
-            self._protocol, TranslationData.model_validate(config.data), cache.absolute()
+            self._protocol,
+            TranslationData.model_validate(config.data),
+            config.data_digest,
+            cache.absolute(),
         )
-        if self._data.corpora.digest != config.data_digest:
+        if self._data.digest != config.data_digest:
             raise DataError(
                 "the corpora changed since the study began",
-                got=self._data.corpora.digest[:12],
+                got=self._data.digest[:12],
                 allowed=config.data_digest[:12],
                 way_out="Restore the files, or run the study under another name with --name.",
             )
@@ -180,7 +151,7 @@ class TranslationTask(Task):
         )
 
     def evaluate(self, model: torch.nn.Module, *, final: bool) -> Scores:
-        captions = self._data.corpora.pretrain.validation
+        captions = self._data.held_out["pretrain"]["validation"]
         hypotheses = self._translate(model, captions.src, beam_size=1)
         bleu = corpus_bleu(hypotheses, captions.tgt)
         metrics = {"empty": float(bleu.empty)}
@@ -192,13 +163,13 @@ class TranslationTask(Task):
                 model, shown, beam_size=self._protocol.beam_size
             )
             if self._protocol.finetune_corpus == "finetune":
-                talks = self._data.corpora.finetune.validation
+                talks = self._data.held_out["finetune"]["validation"]
                 translated = self._translate(model, talks.src, beam_size=1)
                 metrics["finetune_bleu"] = corpus_bleu(translated, talks.tgt).value
         return Scores(bleu.value, metrics, bleu.signature, _as_files(texts))
 
     def test(self, model: torch.nn.Module) -> Scores:
-        pairs = self._data.corpora.pretrain.test
+        pairs = self._data.held_out["pretrain"].get("test")
         if pairs is None:
             raise DataError(
                 "the corpus has no test set",
