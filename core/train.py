@@ -323,7 +323,8 @@ class _Run:
     def _tell(self, evaluation: Evaluation, event: Evaluation) -> End | None:
         """Adds `evaluation` to the curve and sends it as `event`."""
         self._history.add(evaluation)
-        end = self._reporter.tell(event)
+        with self._clock.charging("report"):
+            end = self._reporter.tell(event)
         collapse = self._history.describe_collapse()
         if collapse is not None:
             return End(OutcomeState.COLLAPSED, evaluation.step, collapse)

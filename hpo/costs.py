@@ -295,7 +295,7 @@ class CostModel:
                 law.observe(run, parts, seconds, sd=math.hypot(sd, _PIECE_SD / math.sqrt(pieces)))
         self._updates.fit()
         self._decoding.fit()
-        start_s = cost.prepare_s + cost.checkpoint_s
+        start_s = cost.prepare_s + cost.checkpoint_s + cost.report_s
         (self._cold if known.is_cold else self._warm).observe((start_s - known.start_s) / attempts)
         known.start_s = start_s
 
