@@ -311,7 +311,8 @@ class _Run:
         if not math.isfinite(scores.value):
             reason = f"{metric.name} {scores.value} at step {step}"
             return End(OutcomeState.DIVERGED, step, reason)
-        self._history.keep_texts(stage, step, scores.texts)
+        with self._clock.charging("checkpoint"):
+            self._history.keep_texts(stage, step, scores.texts)
         figures = {name: value for name, value in scores.metrics.items() if math.isfinite(value)}
         evaluation = Evaluation(stage.name, step, scores.value, figures, self._clock.elapsed_s)
         end = self._tell(evaluation, evaluation)
