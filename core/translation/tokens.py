@@ -5,7 +5,7 @@ A corpus of any size so takes no memory of a worker but pages that the system ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -36,6 +36,12 @@ class TokenRows:
         small = ids.astype(np.uint16) if not len(ids) or ids.max() < 2**16 else ids
         lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
         return cls(small, np.cumsum(lengths))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """The sentences of all parts, one part behind the other; at least one part."""
+        ids, lengths = zip(*((part.ids, part.lengths()) for part in parts), strict=True)
+        return cls(np.concatenate(ids), np.cumsum(np.concatenate(lengths), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -81,6 +81,11 @@ def test_ids_are_kept_small() -> None:
     assert TokenRows.of([[7, 65536]]).ids.dtype == np.int32
 
 
+def test_parts_are_joined() -> None:
+    parts = TokenRows.of([[7], [65536, 3]]), TokenRows.of([[], [5, 6]])
+    assert _lists(TokenRows.joined(parts)) == [[7], [65536, 3], [], [5, 6]]
+
+
 def test_rows_are_cut_and_filled_up() -> None:
     rows = TokenRows.of([[11, 12, 13], [14], [15, 16]])
     taken = rows.take(np.array([2, 0, 1]), 2, fill=-1)
