@@ -26,6 +26,7 @@ from core.task import (
     OnEvent,
     Outcome,
     OutcomeState,
+    Progress,
     Scores,
     Verdict,
 )
@@ -43,6 +44,8 @@ from hpo.trial_file import write_trial
 
 _STUDY = "league"
 """Ten parameters, eight evaluations a trial."""
+_SIGN_EVERY_S = 0.5
+"""As often as a run gives signs of life."""
 _CHEAP = {
     "scheduler.name": "optuna",
     "scheduler.trials_per_structure": 1,
@@ -150,7 +153,7 @@ class SimulatedSlot:
     """A slot whose trials report a made curve at once, or at a pace."""
 
     def __init__(self, grid: Grid, index: int, calls: Calls, *, pace_s: float = 0.0) -> None:
-        """`pace_s` seconds pass before each report."""
+        """`pace_s` seconds pass before each report, with a run's signs of life."""
         self.name = f"cpu {index}"
         # Of a machine of its own: what the memory of this one holds is not to matter.
         self.device = f"node{index} cpu"
@@ -168,11 +171,12 @@ class SimulatedSlot:
         curve = []
         state = OutcomeState.COMPLETED
         for step in steps_of(self._grid):
-            if self._pace_s:
-                time.sleep(self._pace_s)
             stage = next(
                 name for name, _ in self._grid.stages if step <= self._grid.stage_end(name)
             )
+            for _ in range(round(self._pace_s / _SIGN_EVERY_S)):
+                time.sleep(_SIGN_EVERY_S)
+                on_event(Progress(stage, step, self._grid.total_steps, 3.0, 20.0))
             curve.append(
                 Evaluation(stage, step, value_at(work.config, step), elapsed_s=float(step))
             )

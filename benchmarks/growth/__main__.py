@@ -15,11 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.growth.chart import draw
+from benchmarks.growth.estimate import estimate
 from benchmarks.growth.probe import Figures, measure
 from benchmarks.growth.series import Series
 
@@ -37,7 +38,7 @@ _PACE_S = 1.0
 
 
 def main() -> None:
-    """Measures what is asked for, draws it, prints the exponents."""
+    """Measures what is asked for, draws it, prints tables with the exponents."""
     arguments = _parse()
     path = arguments.out / "growth.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -49,6 +50,7 @@ def main() -> None:
         path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         _print(found[chart])
         draw(_TITLES[chart], found[chart], arguments.images / f"growth_{chart}.svg")
+    print("\n".join(estimate(found)))
 
 
 def _grow_model(varied: str, sizes: Sequence[int], *, is_short: bool) -> list[Series]:
@@ -142,13 +144,17 @@ def _grow_slots(is_short: bool) -> list[Series]:
     return list(columns.values())
 
 
-def _print(series: Iterable[Series]) -> None:
+def _print(series: Sequence[Series]) -> None:
+    """As a table in Markdown."""
+    sizes = [size for size, _ in series[0].points]
+    print(
+        "| | " + " | ".join(f"{size:,.0f}" for size in sizes) + " | exponent | of the last two |"
+    )
+    print("|---" * (len(sizes) + 3) + "|")
     for one in series:
-        figures = "  ".join(f"{size:g}: {figure:.4g}" for size, figure in one.points)
-        fitted = ""
-        if one.is_fitted:
-            fitted = f"; exponent {one.fit()[0]:.2f}, of the last two {one.fit(2)[0]:.2f}"
-        print(f"{one.chart}, {one.name} ({one.unit}): {figures}{fitted}", flush=True)
+        figures = " | ".join(f"{figure:.3g}" for _, figure in one.points)
+        law = f"{one.fit()[0]:.2f} | {one.fit(2)[0]:.2f}" if one.is_fitted else "| "
+        print(f"| {one.name} ({one.unit}) | {figures} | {law} |", flush=True)
 
 
 _CHARTS: dict[str, Callable[[bool], list[Series]]] = {

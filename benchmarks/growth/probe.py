@@ -20,10 +20,15 @@ Figures = dict[str, float]
 
 
 def measure(probe: str, **settings: Any) -> Figures:
-    """What the probe finds, run in a child. Raises: CalledProcessError."""
+    """What the probe finds, run in a child; also printed, for whoever waits.
+
+    Raises: CalledProcessError.
+    """
     command = [sys.executable, "-m", "benchmarks.growth.probe", probe, json.dumps(settings)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found: Figures = json.loads(done.stdout.splitlines()[-1])
+    told = {key: value for key, value in settings.items() if not isinstance(value, str)}
+    print(f"{probe} {told}: {found}", file=sys.stderr, flush=True)
     return found
 
 
