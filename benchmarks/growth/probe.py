@@ -70,7 +70,7 @@ def worker(*, folder: str, cache: str, pairs: int, digest: str, batches: int) ->
     from core.translation.batching import BatchPlan
     from core.translation.prepared import load_prepared
 
-    before = _own_bytes()
+    before = _status("RssAnon"), _status("RssFile")
     settings = _settings(folder, pairs)
     begun = time.process_time()
     data = load_prepared(*settings, digest, Path(cache))
@@ -85,8 +85,8 @@ def worker(*, folder: str, cache: str, pairs: int, digest: str, batches: int) ->
     return {
         "seconds": opened - begun,
         "batch_s": batch_s,
-        "bytes": _own_bytes() - before,
-        "mapped_bytes": _status("RssFile"),
+        "bytes": _status("RssAnon") - before[0],
+        "mapped_bytes": _status("RssFile") - before[1],
     }
 
 
@@ -145,10 +145,6 @@ def _timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
 
 def _peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _own_bytes() -> int:
-    return _status("RssAnon")
 
 
 def _status(name: str) -> int:
