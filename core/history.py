@@ -33,6 +33,8 @@ class History:
         self.curve: tuple[Evaluation, ...] = ()
         self.last_texts: Mapping[str, str] = {}
         """Of the last evaluation; empty if it was one of an earlier attempt."""
+        self._written: tuple[object, object] | None = None
+        """Rows and curve as they are in the folder's files."""
 
     @property
     def last_step(self) -> int:
@@ -96,8 +98,13 @@ class History:
 
     def write(self) -> None:
         """Brings the folder's `telemetry.parquet` and `evaluations.jsonl` up to date."""
-        self._telemetry.write(self._folder / "telemetry.parquet")
-        write_curve(self._folder / "evaluations.jsonl", self.curve)
+        rows, curve = self._telemetry.rows, self.curve
+        # Neither is changed in place: what is the same object is what was written.
+        if self._written is None or self._written[0] is not rows:
+            self._telemetry.write(self._folder / "telemetry.parquet")
+        if self._written is None or self._written[1] is not curve:
+            write_curve(self._folder / "evaluations.jsonl", curve)
+        self._written = rows, curve
 
     def describe_collapse(self) -> str | None:
         """The collapse at the last evaluation in words; `None` if there is none."""

@@ -81,6 +81,7 @@ def sum_up(
         evaluate_s=sum(seconds.get(evaluating(stage), 0.0) for stage in stages),
         checkpoint_s=seconds.get("checkpoint", 0.0),
         wait_s=seconds.get("wait", 0.0),
+        report_s=seconds.get("report", 0.0),
         cache_hit=saved_s is not None,
         cache_saved_s=saved_s or 0.0,
         peak_memory_bytes=peak_memory_bytes,

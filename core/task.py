@@ -128,6 +128,8 @@ class Cost:
     checkpoint_s: float = 0.0
     wait_s: float = 0.0
     """Waiting for another worker's stage A, or for the runs that are trained with this one."""
+    report_s: float = 0.0
+    """Telling evaluations and waiting for the verdicts."""
     cache_hit: bool = False
     """Stage A was read from the cache."""
     cache_saved_s: float = 0.0

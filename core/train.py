@@ -338,7 +338,8 @@ class Run:
         if not math.isfinite(scores.value):
             reason = f"{metric.name} {scores.value} at step {step}"
             return End(OutcomeState.DIVERGED, step, reason)
-        self._history.keep_texts(stage, step, scores.texts)
+        with self._clock.charging("checkpoint"):
+            self._history.keep_texts(stage, step, scores.texts)
         figures = {name: value for name, value in scores.metrics.items() if math.isfinite(value)}
         evaluation = Evaluation(stage.name, step, scores.value, figures, self._clock.elapsed_s)
         end = self._tell(evaluation, evaluation)
@@ -350,7 +351,8 @@ class Run:
     def _tell(self, evaluation: Evaluation, event: Evaluation) -> End | None:
         """Adds `evaluation` to the curve and sends it as `event`."""
         self._history.add(evaluation)
-        end = self._reporter.tell(event)
+        with self._clock.charging("report"):
+            end = self._reporter.tell(event)
         collapse = self._history.describe_collapse()
         if collapse is not None:
             return End(OutcomeState.COLLAPSED, evaluation.step, collapse)

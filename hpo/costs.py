@@ -40,6 +40,8 @@ _ELSEWHERE_SD = 0.2
 _COLD, _WARM = Estimate(math.log(5.0), 0.6**2), Estimate(math.log(0.5), 1.0)
 _START_NOISE, _START_FORGET = 0.4**2, 0.8
 _SURPRISES_WEIGHT, _SURPRISES_FORGET = 4.0, 0.95
+_REMEMBERED = 256
+"""Trials of a study that is resumed: a law keeps 128 observations, and each trial gives some."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +218,11 @@ class CostModel:
         self._decoding.fit()
 
     def relearn(self, trials: Iterable[TrialRecord]) -> int:
-        """Takes the costs that earlier runs of the study stored; returns how many told some."""
-        ordered = sorted(trials, key=lambda one: one.number)
+        """Takes the costs that earlier runs of the study stored; returns how many told some.
+
+        Of a long study the last ones: what came before them has been forgotten.
+        """
+        ordered = sorted(trials, key=lambda one: one.number)[-_REMEMBERED:]
         return sum(
             self._remember(trial.number, trial, self._groups_at(trial.parameters))
             for trial in ordered
@@ -297,7 +302,7 @@ class CostModel:
                 law.observe(run, parts, seconds, sd=math.hypot(sd, _PIECE_SD / math.sqrt(pieces)))
         self._updates.fit()
         self._decoding.fit()
-        start_s = cost.prepare_s + cost.checkpoint_s
+        start_s = cost.prepare_s + cost.checkpoint_s + cost.report_s
         (self._cold if known.is_cold else self._warm).observe((start_s - known.start_s) / attempts)
         known.start_s = start_s
 

@@ -31,7 +31,7 @@ class StudyFolder:
 
     @property
     def cache(self) -> Path:
-        """Tokenizers and stage A results, shared by all studies of a runs directory."""
+        """Tokenizers, token ids and stage A results, shared by all studies of a runs directory."""
         return cache_of(self.runs)
 
     @property

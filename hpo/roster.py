@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,8 @@ class Roster:
         self._finished = {
             trial.number: _as_finished(trial) for trial in trials.finished(optuna_study)
         }
+        self._holding = self._best_of(self._finished.values())
+        """The finished trials of which more than the record is on disk, by number."""
         tried = {trial.user_attrs.get(ENQUEUED) for trial in self.stored()}
         self._points = [
             point for point in study.enqueue if canonical_json(dict(point)) not in tried
@@ -98,9 +100,8 @@ class Roster:
     @property
     def best(self) -> tuple[int, float] | None:
         """Number and value of the best complete trial; `None` without one."""
-        ranked = self.ranking()
-        value = self._finished[ranked[0]].value if ranked else None
-        return None if value is None else (ranked[0], value)
+        leader = next(iter(self._holding.values()), None)
+        return None if leader is None or leader.value is None else (leader.number, leader.value)
 
     def ranking(self) -> list[int]:
         """Numbers of the complete trials, the best first."""
@@ -257,11 +258,12 @@ class Roster:
             entry.number, ending.value if ending.state == "complete" else None
         )
         self.write(entry.number)
-        # Of the others only the one that it pushed out has anything to lose. All of them at each
-        # end would be a million paths in a thousand trials; pathlib puts the parts of each into
-        # Python's table of strings, which grows by megabytes of what has gone.
-        ranked, kept = self.ranking(), self._study.kept
-        tidy(self._folder, {entry.number, *ranked[kept : kept + 1]}, ranked[:kept])
+        # The files of all others were deleted when they were told, or by `mend_folders`. Looking
+        # at all at each end would make a million paths in a thousand trials, and pathlib puts their
+        # parts into Python's table of strings, which grows by megabytes of what has gone.
+        held = [*self._holding.values(), self._finished[entry.number]]
+        self._holding = self._best_of(held)
+        tidy(self._folder, [one.number for one in held], list(self._holding))
 
     def write(self, number: int) -> None:
         """Writes `trial.json`, from which the trial can be rebuilt without the database."""
@@ -327,6 +329,12 @@ class Roster:
             conditional=self._study.space.is_conditional,
         )
         return trials.with_methods(self._optuna, sampler, self._pruner)
+
+    def _best_of(self, finished: Iterable[Finished]) -> dict[int, Finished]:
+        """Those of them whose weights are kept, the best first."""
+        by_number = {one.number: one for one in finished}
+        ranked = best_first(by_number.values(), self._study.spec.metric)
+        return {number: by_number[number] for number in ranked[: self._study.kept]}
 
     def _ended(self, number: int, how: str) -> dict[str, Any]:
         """The attribute that records how a trial's last attempt has ended."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.settings import derive_seed
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
+from core.translation.tokens import TokenRows
 
 Ints = NDArray[np.int32]
 
@@ -69,8 +70,8 @@ class BatchPlan:
 
     def __init__(
         self,
-        src: Sequence[Sequence[int]],
-        tgt: Sequence[Sequence[int]],
+        src: TokenRows,
+        tgt: TokenRows,
         *,
         batch_size: int,
         max_len: int,
@@ -79,16 +80,14 @@ class BatchPlan:
         """From token ids without specials; sequences are cut to `max_len`, `<eos>` included."""
         assert len(src) == len(tgt)
         assert len(src) > 0
-        self._src, self._src_lengths = _padded(src, max_len)
-        self._tgt, self._tgt_lengths = _padded(tgt, max_len)
+        self._src, self._tgt = src, tgt
+        lengths = src.lengths(), tgt.lengths()
+        self._src_lengths, self._tgt_lengths = (np.minimum(one + 1, max_len) for one in lengths)
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = -1
         self._batches: list[NDArray[np.int64]] = []
-        self.truncated = sum(
-            len(source) >= max_len or len(target) >= max_len
-            for source, target in zip(src, tgt, strict=True)
-        )
+        self.truncated = int((np.maximum(*lengths) >= max_len).sum())
         """Pairs of which a side was cut."""
 
     @property
@@ -99,8 +98,8 @@ class BatchPlan:
     def batch(self, step: int) -> Batch:
         """The batch of update `step`, 0-based."""
         rows = self.rows(step)
-        src = self._src[rows, : self._src_lengths[rows].max()]
-        labels = self._tgt[rows, : self._tgt_lengths[rows].max()]
+        src = _framed(self._src, rows, self._src_lengths[rows])
+        labels = _framed(self._tgt, rows, self._tgt_lengths[rows])
         tgt_in = np.full_like(labels, BOS_ID)
         tgt_in[:, 1:] = labels[:, :-1]
         tgt_in[tgt_in == EOS_ID] = PAD_ID
@@ -145,12 +144,9 @@ class BatchPlan:
         return [batches[index] for index in draw.permutation(len(batches))]
 
 
-def _padded(sentences: Sequence[Sequence[int]], max_len: int) -> tuple[Ints, Ints]:
-    """Rows of token ids, `<eos>` and padding, and their lengths without the padding."""
-    cut = [[*sentence[: max_len - 1], EOS_ID] for sentence in sentences]
-    lengths = np.fromiter(map(len, cut), np.int32, len(cut))
-    rows = np.full((len(cut), int(lengths.max())), PAD_ID, np.int32)
-    rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.concatenate(
-        [np.asarray(sentence, np.int32) for sentence in cut]
-    )
-    return rows, lengths
+def _framed(sentences: TokenRows, rows: NDArray[np.int64], lengths: Ints) -> Ints:
+    """[rows, longest], each cut or filled up so that its `<eos>` is the last of its length."""
+    found = sentences.take(rows, int(lengths.max()), PAD_ID)
+    found[np.arange(len(rows)), lengths - 1] = EOS_ID
+    found[np.arange(found.shape[1]) >= lengths[:, None]] = PAD_ID
+    return found

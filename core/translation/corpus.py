@@ -91,14 +91,18 @@ def load_corpora(
 
 
 def prepare(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> Facts:
-    """Loads and checks the corpora, trains the tokenizer or finds it in the cache.
+    """Loads and checks the corpora, trains the tokenizer, encodes what is trained on.
+
+    Tokenizer and token ids are found in the cache the next time.
 
     Raises: DataError for a bad corpus, SettingsError for a vocabulary that is too small.
     """
+    from core.translation.prepared import prepare_data
     from core.translation.tokenizer import load_tokenizer
 
     corpora = load_corpora(protocol, data, cache)
     tokenizer = load_tokenizer(protocol, corpora, cache)
+    prepare_data(protocol, corpora, tokenizer, cache)
     counts = {
         f"{corpus.name}_{split}": len(pairs)
         for corpus in corpora.distinct

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from core.settings import RunConfig
 from core.task import FusableTask, Placement, Scores, Stage
 from core.translation.batching import Batch, BatchPlan, stack_batches
 from core.translation.bleu import corpus_bleu
-from core.translation.corpus import Corpora, PairSet, load_corpora
 from core.translation.decoding import beam_search, greedy_stacked
 from core.translation.model import Transformer
+from core.translation.prepared import load_prepared
 from core.translation.settings import (
     FinetuneSettings,
     ModelSettings,
@@ -27,7 +26,6 @@ from core.translation.settings import (
 )
 from core.translation.spec import BLEU
 from core.translation.special import PAD_ID
-from core.translation.tokenizer import Tokenizer, load_tokenizer
 
 _WORTH_SHARING = 2**20
 """Batch size times squared width from which a matrix product gains by a second thread. At 16 pairs
@@ -51,38 +49,8 @@ _PRETRAIN_KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class EncodedSet:
-    """One split as text and as token ids without specials."""
-
-    pairs: PairSet
-    src: list[list[int]]
-    tgt: list[list[int]]
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """What all trials of a study share; a warm worker loads it once."""
-
-    corpora: Corpora
-    tokenizer: Tokenizer
-    train: Mapping[str, EncodedSet]
-    """Training pairs by corpus, `pretrain` and `finetune`; only those somebody trains on."""
-
-
-@lru_cache(maxsize=1)
-def _load(protocol: TranslationProtocol, data: TranslationData, cache: Path) -> PreparedData:
-    corpora = load_corpora(protocol, data, cache)
-    tokenizer = load_tokenizer(protocol, corpora, cache)
-    used = {protocol.finetune_corpus} | ({"pretrain"} if protocol.pretrain_steps else set())
-    splits = {"pretrain": corpora.pretrain.train, "finetune": corpora.finetune.train}
-    return PreparedData(
-        corpora, tokenizer, {name: _encode(tokenizer, splits[name]) for name in sorted(used)}
-    )
-
-
-def _encode(tokenizer: Tokenizer, pairs: PairSet) -> EncodedSet:
-    return EncodedSet(pairs, tokenizer.encode(pairs.src), tokenizer.encode(pairs.tgt))
+# A warm worker loads them once.
+_load = lru_cache(maxsize=1)(load_prepared)
 
 
 class TranslationTask(FusableTask):
@@ -98,11 +66,11 @@ class TranslationTask(FusableTask):
         self._device = torch.device(placement.device)
         data = TranslationData.model_validate(config.data)
         self._pretrain_corpus = "pocket" if data.source == "pocket" else data.pretrain.folder
-        self._data = _load(self._protocol, data, cache.absolute())
-        if self._data.corpora.digest != config.data_digest:
+        self._data = _load(self._protocol, data, config.data_digest, cache.absolute())
+        if self._data.digest != config.data_digest:
             raise DataError(
                 "the corpora changed since the study began",
-                got=self._data.corpora.digest[:12],
+                got=self._data.digest[:12],
                 allowed=config.data_digest[:12],
                 way_out="Restore the files, or run the study under another name with --name.",
             )
@@ -210,11 +178,13 @@ class TranslationTask(FusableTask):
     def evaluate_stacked(
         self, stacked: torch.nn.Module, models: Sequence[torch.nn.Module], *, final: bool
     ) -> list[Scores]:
-        captions, count = self._data.corpora.pretrain.validation, len(models)
-        translated = self._translate_greedily(stacked, captions.src, count)
+        held_out, count = self._data.held_out, len(models)
+        translated = self._translate_greedily(
+            stacked, held_out["pretrain"]["validation"].src, count
+        )
         of_talks: Sequence[Sequence[str] | None] = [None] * count
         if final and self._protocol.finetune_corpus == "finetune":
-            talks = self._data.corpora.finetune.validation
+            talks = held_out["finetune"]["validation"]
             of_talks = self._translate_greedily(stacked, talks.src, count)
         return [
             self._score(model, hypotheses, talk, final=final)
@@ -229,7 +199,7 @@ class TranslationTask(FusableTask):
         *,
         final: bool,
     ) -> Scores:
-        captions = self._data.corpora.pretrain.validation
+        captions = self._data.held_out["pretrain"]["validation"]
         bleu = corpus_bleu(hypotheses, captions.tgt)
         metrics = {"empty": float(bleu.empty)}
         texts: dict[str, Sequence[str]] = {"validation.hyp": hypotheses}
@@ -237,12 +207,12 @@ class TranslationTask(FusableTask):
             texts |= {"validation.src": captions.src, "validation.ref": captions.tgt}
             texts["validation.beam"] = self._translate(model, captions.src[:SHOWN_SAMPLES])
         if of_talks is not None:
-            talks = self._data.corpora.finetune.validation
+            talks = self._data.held_out["finetune"]["validation"]
             metrics["finetune_bleu"] = corpus_bleu(of_talks, talks.tgt).value
         return Scores(bleu.value, metrics, bleu.signature, _as_files(texts))
 
     def test(self, model: torch.nn.Module) -> Scores:
-        pairs = self._data.corpora.pretrain.test
+        pairs = self._data.held_out["pretrain"].get("test")
         if pairs is None:
             raise DataError(
                 "the corpus has no test set",

@@ -15,6 +15,7 @@ COSTS = {
     "evaluate_s": "evaluating",
     "checkpoint_s": "writing checkpoints",
     "wait_s": "waiting for another trial's stage pretrain",
+    "report_s": "telling scores",
 }
 """Fields of `core.task.Cost` that add up to a trial's time, in words."""
 

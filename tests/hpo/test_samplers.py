@@ -56,6 +56,27 @@ def _run(study: Study, number: int, *, cut: bool = False) -> list[dict[str, Any]
     return [trial.params for trial in found.get_trials()]
 
 
+def test_it_models_what_optuna_would_find_that_all_trials_share(make_study: MakeStudy) -> None:
+    study = make_study()
+    found = optuna.create_study(direction="maximize")
+    for state in (TrialState.FAIL, TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE):
+        number = trials.create(found, {}, {})
+        sampler = build_sampler(study.sampler, seed=3, number=number, conditional=False)
+        trial = trials.take_up(
+            trials.with_methods(found, sampler, optuna.pruners.NopPruner()), number
+        )
+        suggest(study.space, trial)
+        stored = trials.frozen(found, number)
+        stock = optuna.samplers.TPESampler(multivariate=True)
+        shared = sampler.infer_relative_search_space(found, stored)
+        assert shared == stock.infer_relative_search_space(found, stored)
+        assert list(shared) == sorted(shared)
+        if state.is_finished():
+            values = 1.0 if state == TrialState.COMPLETE else None
+            found.tell(number, values, state=state)
+    assert len(stock.infer_relative_search_space(found, stored)) == 2
+
+
 @pytest.mark.parametrize("name", ["tpe", "random", "gp", "qmc"])
 def test_the_same_seed_draws_the_same_study(name: str, make_study: MakeStudy) -> None:
     study = make_study(overrides={"sampler.name": name})

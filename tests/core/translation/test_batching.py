@@ -12,6 +12,7 @@ from core.translation.batching import BatchPlan, stack_batches
 from core.translation.corpus import load_corpora
 from core.translation.settings import PocketSettings, TranslationData, TranslationProtocol
 from core.translation.tokenizer import load_tokenizer
+from core.translation.tokens import TokenRows
 
 BOS, PAD, EOS = 0, 1, 2
 
@@ -21,14 +22,18 @@ def _sentences(count: int, longest: int, seed: int = 5) -> list[list[int]]:
     return [[draw.randrange(4, 99) for _ in range(draw.randint(1, longest))] for _ in range(count)]
 
 
+def _rows(*sides: list[list[int]]) -> list[TokenRows]:
+    return [TokenRows.of(side) for side in sides]
+
+
 def _plan(count: int = 53, batch_size: int = 7, max_len: int = 64, seed: int = 3) -> BatchPlan:
     src, tgt = _sentences(count, 17), _sentences(count, 13, seed=6)
-    return BatchPlan(src, tgt, batch_size=batch_size, max_len=max_len, seed=seed)
+    return BatchPlan(*_rows(src, tgt), batch_size=batch_size, max_len=max_len, seed=seed)
 
 
 def test_rows_are_framed_and_filled_up() -> None:
     src, tgt = [[11, 12, 13], [14]], [[21], [22, 23]]
-    batch = BatchPlan(src, tgt, batch_size=2, max_len=10, seed=1).batch(0)
+    batch = BatchPlan(*_rows(src, tgt), batch_size=2, max_len=10, seed=1).batch(0)
     rows = sorted(
         zip(batch.src.tolist(), batch.tgt_in.tolist(), batch.labels.tolist(), strict=True)
     )
@@ -42,7 +47,7 @@ def test_rows_are_framed_and_filled_up() -> None:
 def test_long_sentences_are_cut_and_counted() -> None:
     src = [[9] * 3, [9] * 4, [9] * 3, [9] * 20]
     tgt = [[8] * 3, [8] * 2, [8] * 5, [8] * 20]
-    plan = BatchPlan(src, tgt, batch_size=4, max_len=4, seed=1)
+    plan = BatchPlan(*_rows(src, tgt), batch_size=4, max_len=4, seed=1)
     # Three tokens and <eos> fit into four; four tokens do not.
     assert plan.truncated == 3
     batch = plan.batch(0)
@@ -112,7 +117,7 @@ def test_little_padding_on_pocket(tmp_path: Path) -> None:
     shares = {}
     for corpus in corpora.distinct:
         src, tgt = tokenizer.encode(corpus.train.src), tokenizer.encode(corpus.train.tgt)
-        plan = BatchPlan(src, tgt, batch_size=64, max_len=96, seed=1)
+        plan = BatchPlan(*_rows(src, tgt), batch_size=64, max_len=96, seed=1)
         shares[corpus.name] = plan.padding()
     # 5.6 and 8.1 percent; in random order 47 and 43.
     assert shares["pretrain"] < 0.07
