@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -10,12 +11,21 @@ from benchmarks.peers import training
 from benchmarks.peers.bounds import Bound, print_bounds
 from benchmarks.peers.decode_loop import Plain, decode_one
 from benchmarks.peers.decoding import Answers
-from benchmarks.peers.processes import BenchError, ask, find_peers, own_python, run_command
+from benchmarks.peers.processes import (
+    BenchError,
+    ask,
+    find_peers,
+    one_core,
+    own_python,
+    run_command,
+)
 from benchmarks.peers.window import Window
 from core.translation.decoding import greedy
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings
 from core.translation.special import PAD_ID
+
+NEEDS_TASKSET = pytest.mark.skipif(which("taskset") is None, reason="there is no taskset")
 
 
 @pytest.mark.parametrize(
@@ -53,18 +63,19 @@ def test_without_data_it_refuses_in_one_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@NEEDS_TASKSET
 def test_a_missing_environment_is_told(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="make peers"):
         find_peers(tmp_path / "python")
 
 
+@NEEDS_TASKSET
 def test_a_contestant_answers_or_its_complaint_is_passed_on() -> None:
-    cores = [0]
-    found = ask(own_python(), "gemm", {"size": 7, "precision": "fp32"}, cores)
+    found = ask(own_python(), "gemm", {"size": 7, "precision": "fp32"}, one_core())
     assert found["gflops"] > 0
     assert found["peak_rss_mb"] > 10
     with pytest.raises(BenchError, match="KeyError: 'bf8'"):
-        ask(own_python(), "gemm", {"size": 7, "precision": "bf8"}, cores)
+        ask(own_python(), "gemm", {"size": 7, "precision": "bf8"}, one_core())
 
 
 def test_a_window_counts_after_its_warmup() -> None:
