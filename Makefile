@@ -3,12 +3,13 @@
 # `make PYTHON=/path/to/python3.12 venv` chooses the interpreter; JOBS=1 runs one test at a time.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format audit bench faults faults-short clean distclean
+.PHONY: help venv demo test check format audit bench peers bench-peers faults faults-short clean distclean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 UNFINISHED := $(VENV)/.unfinished
+PEERS := $(VENV)/peers
 JOBS ?= 2
 
 # The first that runs, is new enough and can make environments; tested versions come first.
@@ -57,10 +58,29 @@ audit: $(INSTALLED)  ## ask the advisory databases about the pinned dependencies
 	$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check "pip-audit>=2.9"
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
-bench: $(INSTALLED)  ## measure training steps, decoding and kernels, a minute in all
+bench: $(INSTALLED)  ## measure training steps, decoding and kernels, a minute; then bench-peers
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.training_step
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.decoding
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.kernels
+	@$(MAKE) --no-print-directory bench-peers
+
+peers: $(PEERS)/.installed  ## set up .venv/peers: the project beside what it is compared with
+	@echo "$(PEERS) is set up."
+
+$(PEERS)/.installed: pyproject.toml constraints.txt benchmarks/peers/constraints.txt | $(INSTALLED)
+	@echo "Installing the peers into $(PEERS); this takes some minutes, once."
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+		hatchling editables
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+		-c benchmarks/peers/constraints.txt --no-build-isolation -e . \
+		transformers accelerate ctranslate2
+	@touch $@
+
+bench-peers: $(PEERS)/.installed  ## compare with what one would use instead, an hour; needs HPO_DATA
+	$(RUN) -m benchmarks.peers.training
+	$(RUN) -m benchmarks.peers.decoding
+	$(RUN) -m benchmarks.peers.configurations
 
 faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, under an hour
 	$(RUN) -m benchmarks.faults

@@ -3,7 +3,7 @@
     python -m benchmarks.training_step --d-model 128 --vocab 8000 --batch 128 --length 15
 
 Seconds are the thread's own where one thread computes, so that a busy machine disturbs less, else
-those of the clock. GFLOP/s count matrix products with weights only, 6 a weight and position.
+those of the clock. GFLOP/s count matrix products, sources and targets equally long.
 """
 
 from __future__ import annotations
@@ -17,17 +17,10 @@ import torch
 from torch import Tensor
 
 from core.nn import token_cross_entropy
+from core.translation.effort import update_flops
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings
 from core.translation.special import PAD_ID, SPECIAL_TOKENS
-
-
-def gigaflops(settings: ModelSettings, vocab: int, batch: int, length: int) -> float:
-    """Work of one training step in the products with weights, sources and targets equally long."""
-    d, ff = settings.d_model, settings.d_ff
-    encoder, decoder = 4 * d * d + 2 * d * ff, 8 * d * d + 2 * d * ff
-    weights = settings.num_layers * (encoder + decoder) + d * vocab
-    return 6 * batch * length * weights / 1e9
 
 
 def build_step(args: argparse.Namespace, settings: ModelSettings) -> Callable[[], Tensor]:
@@ -91,7 +84,8 @@ def main() -> None:
         start = clock()
         step()
         seconds.append(clock() - start)
-    work = gigaflops(settings, args.vocab, args.batch, args.length)
+    by_pair = update_flops(settings, args.vocab, args.length, args.length)
+    work = args.batch * by_pair / 1e9
     middle, best = statistics.median(seconds), min(seconds)
     print(
         f"{work:.2f} GFLOP a step; median {1 / middle:.2f} steps/s, {work / middle:.1f} GFLOP/s; "

@@ -259,8 +259,8 @@ class Roster:
         )
         self.write(entry.number)
         # The files of all others were deleted when they were told, or by `mend_folders`. Looking
-        # at all at each end would make a million paths in a thousand trials, and pathlib puts their
-        # parts into Python's table of strings, which grows by megabytes of what has gone.
+        # at all at each end would make a million paths in a thousand trials, and pathlib puts the
+        # parts of each into Python's table of strings, which keeps the room of what has gone.
         held = [*self._holding.values(), self._finished[entry.number]]
         self._holding = self._best_of(held)
         tidy(self._folder, [one.number for one in held], list(self._holding))

@@ -57,20 +57,18 @@ def _update(
     model: ModelSettings, protocol: TranslationProtocol, num_weights: int, tokens: int
 ) -> Load:
     length = min(tokens, protocol.max_len)
-    forward = length * (
-        model.num_layers
-        * (
-            _encoder_flops(model, length)
-            + _decoder_flops(model, length, length)
-            + _memory_flops(model)
-        )
-        + 2 * model.d_model * protocol.vocab_size
-    )
+    products = update_flops(model, protocol.vocab_size, length, length)
     calls = model.num_layers * (_ENCODER_CALLS + _DECODER_CALLS) + _OTHER_CALLS
     return Load(
-        _PASSES * protocol.batch_size * forward + _OPTIMIZER_FLOPS * num_weights,
-        float(_PASSES * calls),
+        protocol.batch_size * products + _OPTIMIZER_FLOPS * num_weights, float(_PASSES * calls)
     )
+
+
+def update_flops(model: ModelSettings, vocab_size: int, src: float, tgt: float) -> float:
+    """Matrix products of an update, forward and backward, for a pair of `src` and `tgt` tokens."""
+    by_layer = src * (_encoder_flops(model, src) + _memory_flops(model))
+    by_layer += tgt * _decoder_flops(model, src, tgt)
+    return _PASSES * (model.num_layers * by_layer + tgt * 2 * model.d_model * vocab_size)
 
 
 def _decode(

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from lively import lively_model, random_ids, random_sources
 from torch import Tensor, nn
-from twin import lively_model, random_ids, random_sources, twin
 
+from benchmarks.peers.twin import twin
 from core.nn import token_cross_entropy
 from core.nn.stacked import stack_layers
 from core.translation.decoding import beam_search, greedy, greedy_stacked

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.peers.twin import twin
 from core.task import Effort, Load
+from core.translation.effort import update_flops
+from core.translation.model import Transformer
 from core.translation.settings import FinetuneSettings, ModelSettings, TranslationProtocol
 from core.translation.spec import SPEC
+from core.translation.special import PAD_ID
 
 
 def effort(model: dict[str, Any] | None = None, **protocol: Any) -> Effort:
@@ -63,3 +69,15 @@ def test_known_structures_are_in_proportion() -> None:
     60 GFLOP/s."""
     small = effort({"d_model": 128, "num_layers": 3, "d_ff": 512})
     assert small.updates["pretrain"].flops == pytest.approx(3e10, rel=0.1)
+
+
+def test_products_are_counted_as_torch_counts_those_of_m2m100() -> None:
+    vocab, src, tgt = 89, 7, 11
+    settings = ModelSettings(d_model=24, num_heads=3, num_layers=2, d_ff=41)
+    # The same mathematics in products that torch's counter knows, all of them.
+    theirs = twin(Transformer(settings, vocab, PAD_ID), attention="eager")
+    ids = torch.full((1, src), PAD_ID + 1), torch.full((1, tgt), PAD_ID + 1)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        theirs(input_ids=ids[0], decoder_input_ids=ids[1])
+    # An update is a forward pass and a backward one, which is twice as much.
+    assert update_flops(settings, vocab, src, tgt) == 3 * counter.get_total_flops()

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from lively import SETTINGS, VOCAB, lively_model, random_ids
 from torch import nn
-from twin import SETTINGS, VOCAB, lively_model, random_ids, twin
 
+from benchmarks.peers.twin import twin
 from core.nn import token_cross_entropy
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings

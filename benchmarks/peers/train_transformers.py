@@ -1,0 +1,156 @@
+"""Trains Marian by `transformers`' Seq2SeqTrainer, as people write it, or tuned for this CPU.
+
+As people write it: random batches, fp32, the attention that `transformers` chooses. Tuned: the
+very batches that ours trains on, which pad less than `group_by_length` does, plain attention, bf16
+where the CPU has instructions for it. Both have the recipe's label smoothing; the rest is default.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    DataCollatorForSeq2Seq,
+    MarianConfig,
+    MarianMTModel,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from benchmarks.peers.processes import Request, answer
+from benchmarks.peers.setting import (
+    BATCH_SIZE,
+    MAX_LEN,
+    RECIPE,
+    encode,
+    model_settings,
+    read_captions,
+)
+from benchmarks.peers.window import Window
+from benchmarks.peers.wrapped_tokenizer import wrap
+from core.precision import choose
+from core.translation.batching import BatchPlan
+from core.translation.settings import ModelSettings
+from core.translation.special import BOS_ID, EOS_ID, PAD_ID
+
+
+class _Closing(TrainerCallback):
+    """Closes a window after the last update, before anything is written."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.found: dict[str, Any] = {}
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        del args, control
+        if state.global_step == state.max_steps:
+            self.found = self._window.close()
+
+
+class _TimedTrainer(Seq2SeqTrainer):
+    """Tells a window of every batch."""
+
+    window: Window
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], *rest: Any
+    ) -> torch.Tensor:
+        self.window.begin_update(
+            len(inputs["labels"]),
+            int(inputs["attention_mask"].sum()),
+            int((inputs["labels"] != -100).sum()),
+        )
+        return super().training_step(model, inputs, *rest)
+
+
+def measure(request: Request) -> dict[str, Any]:
+    """Tokens and seconds of `steps` updates after `warmup`."""
+    tuned, updates = request["tuned"], request["warmup"] + request["steps"]
+    corpora, tokenizer = read_captions(Path(request["data"]), Path(request["cache"]))
+    src, tgt = encode(tokenizer, corpora.pretrain.train)
+    if tuned:
+        rows = _our_batches(src, tgt, updates, seed=request["seed"])
+        src, tgt = [src[row] for row in rows], [tgt[row] for row in rows]
+    precision = choose("auto", torch.device("cpu")).name if tuned else "fp32"
+    wrapped = wrap(tokenizer)
+    model = MarianMTModel(
+        _marian_config(model_settings(request["d_model"]), tokenizer.vocab_size, tuned=tuned)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = Seq2SeqTrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH_SIZE,
+            max_steps=updates,
+            learning_rate=RECIPE.learning_rate,
+            warmup_steps=RECIPE.warmup_steps,
+            lr_scheduler_type=RECIPE.lr_scheduler_type,
+            weight_decay=RECIPE.weight_decay,
+            label_smoothing_factor=RECIPE.label_smoothing_factor,
+            seed=request["seed"],
+            use_cpu=True,
+            disable_tqdm=True,
+            bf16=precision == "bf16",
+            save_strategy="no",
+            train_sampling_strategy="sequential" if tuned else "random",
+        )
+        trainer = _TimedTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_dict({"input_ids": src, "labels": tgt}),
+            data_collator=DataCollatorForSeq2Seq(wrapped, model=model),
+            processing_class=wrapped,
+        )
+        trainer.window = Window(request["warmup"])
+        closing = _Closing(trainer.window)
+        trainer.add_callback(closing)
+        trainer.train()
+    return closing.found | {"precision": precision}
+
+
+def _our_batches(
+    src: list[list[int]], tgt: list[list[int]], updates: int, *, seed: int
+) -> list[int]:
+    """The pairs of the project's batches one after the other; its one smaller batch left out."""
+    plan = BatchPlan(src, tgt, batch_size=BATCH_SIZE, max_len=MAX_LEN, seed=seed)
+    batches = (plan.rows(step).tolist() for step in itertools.count())
+    whole = (rows for rows in batches if len(rows) == BATCH_SIZE)
+    return list(itertools.chain.from_iterable(itertools.islice(whole, updates)))
+
+
+def _marian_config(settings: ModelSettings, vocab_size: int, *, tuned: bool) -> MarianConfig:
+    return MarianConfig(
+        vocab_size=vocab_size,
+        d_model=settings.d_model,
+        encoder_layers=settings.num_layers,
+        decoder_layers=settings.num_layers,
+        encoder_attention_heads=settings.num_heads,
+        decoder_attention_heads=settings.num_heads,
+        encoder_ffn_dim=settings.d_ff,
+        decoder_ffn_dim=settings.d_ff,
+        dropout=settings.dropout,
+        bos_token_id=BOS_ID,
+        pad_token_id=PAD_ID,
+        eos_token_id=EOS_ID,
+        forced_eos_token_id=EOS_ID,
+        decoder_start_token_id=BOS_ID,
+        attn_implementation="eager" if tuned else "sdpa",
+    )
+
+
+if __name__ == "__main__":
+    answer(measure)
