@@ -2,11 +2,11 @@
 
     python -m benchmarks.ablation [--data FOLDER] [--d-model 128 256] [--only NAME ...] [--compile]
 
-One core, one process. The product and its variants take turns over the same batches, and a ratio
-compares two turns of the same round, so that a busy machine disturbs both; seconds are the
-process's own. A ratio above 1 says that the product is faster. A variant replaces functions of
-`core`, which itself has no switch. FOLDER is laid out as docs/own-data.md says and defaults to
-$HPO_DATA; without either the built-in corpus is used.
+One core, one process. Every turn of a variant stands beside one of the product over the same
+batches, first or second by turns, and a ratio compares the two, so that a busy machine disturbs
+both; seconds are the process's own. A ratio above 1 says that the product is faster. A variant
+replaces functions of `core`, which itself has no switch. FOLDER is laid out as docs/own-data.md
+says and defaults to $HPO_DATA; without either the built-in corpus is used.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from core.translation.tokenizer import load_tokenizer
 
 Context = Callable[[], AbstractContextManager[object]]
 BATCHES_A_TURN = 2
+_MODEL = "core.translation.model"
 _POOLED = 2**24
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 
@@ -330,6 +331,12 @@ def unsorted(places: Iterator[int], **_: object) -> list[int]:
     return list(places)
 
 
+def by_argmax(scores: Tensor, _: int) -> tuple[Tensor, Tensor]:
+    """The largest, and its place."""
+    places = scores.argmax(-1, keepdim=True)
+    return scores, places
+
+
 def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
     """The product first."""
     yield Variant("product")
@@ -358,16 +365,27 @@ def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
         yield Variant("torch.compile, autotuned", model=lambda m: torch.compile(m, **tuned))
 
 
-def greedy_variants() -> Iterator[Variant]:
-    """The product first."""
+def decoding_variants() -> Iterator[Variant]:
+    """The product first; what both searches share."""
     yield Variant("product")
-    yield Variant("no cache", _without_cache)
-    yield Variant(
-        "no compaction", patch("core.translation.decoding._greedy", greedy_without_compaction)
-    )
+    yield Variant("sources encoded at once", patch(f"{_MODEL}._ENCODED_AT_ONCE", 2**31))
+    yield Variant("torch.topk", patch("core.translation.decoding.largest", torch.topk))
+    yield Variant("bmm for one-row queries", patch("core.nn.attention._weighted_sum", torch.bmm))
     yield Variant("SDPA", by_sdpa)
     yield Variant(
         "not sorted", lambda: mock.patch.object(decoding, "sorted", unsorted, create=True)
+    )
+    if _has_mallopt():
+        yield Variant("freed blocks given back", keeping_blocks(keep=False))
+
+
+def greedy_variants() -> Iterator[Variant]:
+    """The product first."""
+    yield from decoding_variants()
+    yield Variant("argmax", patch("core.translation.decoding.largest", by_argmax))
+    yield Variant("no cache", _without_cache)
+    yield Variant(
+        "no compaction", patch("core.translation.decoding._greedy", greedy_without_compaction)
     )
     for size in (32, 64, 128, 512, 1024):
         yield Variant(f"batch size {size}", search={"batch_size": size})
@@ -375,8 +393,7 @@ def greedy_variants() -> Iterator[Variant]:
 
 def beam_variants() -> Iterator[Variant]:
     """The product first."""
-    yield Variant("product")
-    yield Variant("SDPA", by_sdpa)
+    yield from decoding_variants()
     for size in (64, 128, 512, 1024):
         yield Variant(f"batch size {size}", search={"batch_size": size})
 
@@ -415,12 +432,11 @@ class Training:
             # Sorting within a batch leaves its company as it was drawn.
             with mock.patch("core.translation.batching._POOL_BATCHES", 1):
                 self._plan.batch(0)
-        self._step = 0
 
-    def turn(self) -> tuple[int, float]:
-        """Target tokens and seconds of some updates; the same batches for every variant."""
-        batches = [self._plan.batch(self._step + k) for k in range(BATCHES_A_TURN)]
-        self._step += BATCHES_A_TURN
+    def turn(self, index: int) -> tuple[int, float]:
+        """Target tokens and seconds of some updates; an index has its batches."""
+        first = index * BATCHES_A_TURN
+        batches = [self._plan.batch(step) for step in range(first, first + BATCHES_A_TURN)]
         with self.variant.context():
             begun = time.process_time()
             for batch in batches:
@@ -451,7 +467,7 @@ class Search:
         self._model = Steered(settings, corpus.vocab, PAD_ID)
         self._sources = corpus.validation
 
-    def turn(self) -> tuple[int, float]:
+    def turn(self, _: int) -> tuple[int, float]:
         """Sentences and seconds."""
         torch.manual_seed(1)
         arguments = {"max_len": 64, **(self.variant.search or {})}
@@ -471,26 +487,25 @@ def compare(title: str, unit: str, rivals: Sequence[Training | Search], rounds: 
     product = rivals[0]
     print(f"\n{title}\n| instead | {unit} | the product's | ratio | middle half | first turn, s |")
     print("|---|---|---|---|---|---|")
-    first, ratios, rates = {}, {r: [] for r in rivals}, {r: [] for r in rivals}
-    alive = []
-    for rival in rivals:
+    product.turn(0)
+    for rival in rivals[1:]:
+        name = rival.variant.name
         try:
-            first[rival] = rival.turn()[1]
+            first = rival.turn(0)[1]
         except (RuntimeError, NotImplementedError) as error:  # what torch cannot do is a result
-            print(f"| {rival.variant.name} | failed: {str(error).splitlines()[0][:90]} ||||")
-        else:
-            alive.append(rival)
-    for _ in range(rounds):
-        turns = {rival: rival.turn() for rival in alive}
-        for rival, (count, seconds) in turns.items():
-            rates[rival].append(count / seconds)
-            ratios[rival].append(rates[product][-1] / rates[rival][-1])
-    for rival in alive[1:]:
-        low, middle, high = statistics.quantiles(ratios[rival], n=4)
+            print(f"| {name} | failed: {str(error).splitlines()[0][:90]} |||||")
+            continue
+        ours, theirs, ratios = [], [], []
+        for index in range(1, rounds + 1):
+            pair = (product, rival) if index % 2 else (rival, product)
+            turns = {each: each.turn(index) for each in pair}
+            ours.append(turns[product][0] / turns[product][1])
+            theirs.append(turns[rival][0] / turns[rival][1])
+            ratios.append(ours[-1] / theirs[-1])
+        low, middle, high = statistics.quantiles(ratios, n=4)
         print(
-            f"| {rival.variant.name} | {statistics.median(rates[rival]):,.0f} "
-            f"| {statistics.median(rates[product]):,.0f} | {middle:.2f} "
-            f"| {low:.2f}-{high:.2f} | {first[rival]:.1f} |",
+            f"| {name} | {statistics.median(theirs):,.0f} | {statistics.median(ours):,.0f} "
+            f"| {middle:.2f} | {low:.2f}-{high:.2f} | {first:.1f} |",
             flush=True,
         )
 
