@@ -38,7 +38,7 @@ class Steered(Transformer):
         """Logits, that of `<eos>` far above or far below the others."""
         logits = super().project(states)
         hazard = 2 / self.mean_length if 2 * self.place > self.mean_length else 0
-        ends = torch.rand(logits.shape[:-1]) < hazard
+        ends = torch.rand(logits.shape[:-1], device=logits.device) < hazard
         logits[..., EOS_ID] = torch.where(ends, 1e3, -1e3)
         return logits
 

@@ -6,6 +6,7 @@ from core.nn.feed_forward import FeedForward
 from core.nn.layers import DecoderLayer, EncoderLayer
 from core.nn.loss import token_cross_entropy
 from core.nn.positions import SinusoidalPositions
+from core.nn.ranking import largest
 from core.nn.residual import Residual
 from core.nn.stacked import linear
 
@@ -18,6 +19,7 @@ __all__ = [
     "Residual",
     "SelfAttention",
     "SinusoidalPositions",
+    "largest",
     "linear",
     "token_cross_entropy",
 ]

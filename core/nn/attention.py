@@ -37,10 +37,10 @@ def attend(
 ) -> Tensor:
     """Attention read-out, softmax(Q K^T / sqrt(K)) V.
 
-    Shapes: groups [parts, B, H, T or S, K], together query, key and value; attend_mask, bool,
-    broadcastable to [B, H, T, S], true where attention is allowed; returns [B, H, T, K].
-    `causal` lets query t see keys up to t. A row that may see nothing returns finite numbers that
-    mean nothing.
+    Shapes: groups [parts, B, H, T or S, K], together query, key and value; attend_mask,
+    broadcastable to [B, H, T, S], bool, true where attention is allowed, or, unless `causal`, what
+    `attend_bias` made of it; returns [B, H, T, K]. `causal` lets query t see keys up to t. A row
+    that may see nothing returns finite numbers that mean nothing.
     """
     if prefers_sdpa(groups[0].device):
         query, key, value = _parts(groups)
@@ -62,6 +62,12 @@ def attend(
         weights, kept, value = _attention_weights(attend_mask, heads, dropout, *flat)
         read = _weighted_sum(weights if kept is None else weights * kept, value)
     return read.view(batch, heads, queries, -1)
+
+
+def attend_bias(attend_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a mask adds to scores of type `dtype`: made once, it serves many steps of decoding."""
+    bias = torch.zeros(attend_mask.shape, dtype=dtype, device=attend_mask.device)
+    return bias.masked_fill_(~attend_mask, torch.finfo(dtype).min)
 
 
 def _causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
@@ -118,8 +124,8 @@ def _attention_weights(
     if attend_mask is None:
         scores = torch.bmm(query, keys).mul_(scale)
     else:
-        bias = torch.zeros(attend_mask.shape, dtype=query.dtype, device=query.device)
-        bias.masked_fill_(~attend_mask, torch.finfo(query.dtype).min)
+        is_bool = attend_mask.dtype == torch.bool
+        bias = attend_bias(attend_mask, query.dtype) if is_bool else attend_mask
         scores = query.new_empty(query.size(0), query.size(1), key.size(1))
         scores.view(-1, heads, *scores.shape[1:]).copy_(bias)
         scores.baddbmm_(query, keys, alpha=scale)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.nn import largest
 from core.translation.model import Transformer
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 
@@ -136,13 +137,13 @@ def _without_specials(tokens: list[int]) -> list[int]:
 
 def _greedy(model: Transformer, src: Tensor, max_len: int, members: int) -> list[list[int]]:
     """Token ids of sources [K * B, S], what follows the first `<eos>` meaningless."""
-    state = model.start(src)
+    state = model.start(src, members=members)
     sentences = torch.arange(len(src), device=src.device)
     tokens = torch.full((len(src), 1), BOS_ID, device=src.device)
     is_done = torch.zeros(len(src), dtype=torch.bool, device=src.device)
     written = torch.full((len(src), max_len), EOS_ID, device=src.device)
     for place in range(max_len):
-        tokens = model.project(model.step(tokens, state)).argmax(-1)
+        tokens = largest(model.project(model.step(tokens, state)), 1)[1].squeeze(-1)
         written[sentences, place] = tokens[:, 0]
         is_done |= tokens[:, 0] == EOS_ID
         # Stacked models need as many rows of each: some leave with the one that has most left.
@@ -253,12 +254,11 @@ def _advance(
 def _best_extensions(scores: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2 W most probable extensions of each sentence: scores, tokens and parents, all [B, 2 W].
 
-    Each beam's own best are found first: within a beam logits rank as log-probabilities do, and
-    only the few that remain need normalizing.
+    Each beam's own best are found first.
     """
     width, vocab = logits.shape[1:]
-    values, tokens = logits.topk(min(2 * width, vocab))
-    log_probs = values - logits.logsumexp(-1, keepdim=True)
+    # One pass over each row, which stays in the cache: `logsumexp` alone takes longer.
+    log_probs, tokens = largest(logits.log_softmax(-1), min(2 * width, vocab))
     candidates = (scores[..., None] + log_probs).flatten(1)
     top, places = candidates.topk(min(2 * width, candidates.size(1)))
     return top, tokens.flatten(1).gather(1, places), places // tokens.size(-1)

@@ -18,11 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nn import DecoderLayer, Dropout, EncoderLayer, SinusoidalPositions, linear
+from core.nn.attention import attend_bias
 from core.translation.settings import ModelSettings
 
 _EMBEDDING_STD = 0.02
 _CACHE_ROOM = 8
 """Positions by which the cache grows: few copies to grow it, little to copy when rows move."""
+
+_ENCODED_AT_ONCE = 64
+"""Sources."""
 
 
 @dataclass
@@ -33,15 +37,15 @@ class DecoderState:
     """Keys and values of the positions so far, [L, 2, B * W, H, C, K]."""
     crossed: Tensor
     """Keys and values of the memory, [L, 2, B, H, S, K]; shared by a sentence's hypotheses."""
-    attend_mask: Tensor
-    """[B, 1, 1, S], true where the source is no padding."""
+    attend_bias: Tensor
+    """[B, 1, 1, S], 0 where the source is no padding."""
     length: int = 0
     """Positions in `own`."""
 
     def select_sentences(self, sentences: Tensor) -> None:
         """Keeps the memory of `sentences`, indices into B."""
         self.crossed = self.crossed.index_select(2, sentences)
-        self.attend_mask = self.attend_mask.index_select(0, sentences)
+        self.attend_bias = self.attend_bias.index_select(0, sentences)
 
     def select_rows(self, rows: Tensor) -> None:
         """Keeps the hypotheses at `rows`, indices into B * W; one may be taken several times."""
@@ -105,15 +109,37 @@ class Transformer(nn.Module):
         """[B, 1, 1, S], true where the source is no padding."""
         return (src != self.pad_id)[:, None, None, :]
 
-    def start(self, src: Tensor, width: int = 1) -> DecoderState:
-        """Encodes sources [B, S] and makes room for `width` hypotheses each."""
-        memory = self.encode(src)
-        crossed = torch.stack(
-            [layer.cross_attention.keys_and_values(memory) for layer in self._decoder_layers()]
-        )
+    def start(self, src: Tensor, width: int = 1, *, members: int = 1) -> DecoderState:
+        """Encodes sources [B, S] and makes room for `width` hypotheses each.
+
+        Stacked models have B / `members` sources each, one model's after another's.
+        """
+        crossed = self._read_sources(src, members)
         layers, parts, batch, heads, _, head_size = crossed.shape
         own = crossed.new_zeros(layers, parts, batch * width, heads, _CACHE_ROOM, head_size)
-        return DecoderState(own, crossed, self.attend_mask(src))
+        return DecoderState(own, crossed, attend_bias(self.attend_mask(src), crossed.dtype))
+
+    def _read_sources(self, src: Tensor, members: int) -> Tensor:
+        """Keys and values of the memory, [L, 2, B, H, S, K], anything where the source is padding.
+
+        The CPU encodes a few sources at a time, padded to the longest of them alone: sources of
+        like length stand side by side, and what it works on stays in its cache.
+        """
+        if src.device.type != "cpu" or len(src) <= _ENCODED_AT_ONCE:
+            return self._read_at_once(src)
+        parts = []
+        at_once = max(_ENCODED_AT_ONCE // members, 1)
+        for few in torch.split(src.view(members, -1, src.size(1)), at_once, 1):
+            length = int((few != self.pad_id).sum(-1).max())
+            part = self._read_at_once(few[..., :length].flatten(0, 1))
+            part = F.pad(part, (0, 0, 0, src.size(1) - length))
+            parts.append(part.view(*part.shape[:2], members, -1, *part.shape[3:]))
+        return torch.cat(parts, 3).flatten(2, 3)
+
+    def _read_at_once(self, src: Tensor) -> Tensor:
+        memory = self.encode(src)
+        layers = self._decoder_layers()
+        return torch.stack([each.cross_attention.keys_and_values(memory) for each in layers])
 
     def step(self, tokens: Tensor, state: DecoderState) -> Tensor:
         """Decoder states [B, W, D] after one more token [B, W] a hypothesis, kept in `state`."""
@@ -121,7 +147,7 @@ class Transformer(nn.Module):
         x = self._embed(tokens.view(-1, 1), state.length).view(*tokens.shape, -1)
         layers = self._decoder_layers()
         for layer, own, crossed in zip(layers, state.own, state.crossed, strict=True):
-            x = layer.step(x, own, state.length, crossed, state.attend_mask)
+            x = layer.step(x, own, state.length, crossed, state.attend_bias)
         state.length += 1
         states: Tensor = self.decoder_norm(x)
         return states

@@ -1,5 +1,7 @@
 """Which device gets which precision, what `auto` overrules, and what a machine says of itself."""
 
+import ctypes
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,22 @@ def test_a_machine_says_what_decides_the_last_digits() -> None:
     assert describe_changes({**machine, "threads": 2}, machine, 5) == (
         "threads 1 from step 5 on, 2 before",
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted on Linux")
+def test_freed_blocks_are_used_again() -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("another allocator than glibc's")
+    occupy(Placement("cpu", threads=1))
+
+    def faults_of_use() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        # Freed together, 96 MiB would be handed back to the system.
+        blocks = [torch.ones(6 * 2**20) for _ in range(4)]
+        del blocks
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults_of_use()
+    # Fresh memory has a fault for each of its 24,576 pages.
+    assert min(faults_of_use() for _ in range(3)) < 2_000

@@ -133,8 +133,8 @@ def test_batches_move(tmp_path: Path) -> None:
 
 def test_stacked_batches_are_as_many_and_as_long() -> None:
     batches = [
-        BatchPlan([[11, 12, 13], [14]], [[21], [22, 23]], batch_size=2, max_len=9, seed=1),
-        BatchPlan([[15]], [[24, 25, 26]], batch_size=2, max_len=9, seed=1),
+        BatchPlan(*_rows([[11, 12, 13], [14]], [[21], [22, 23]]), batch_size=2, max_len=9, seed=1),
+        BatchPlan(*_rows([[15]], [[24, 25, 26]]), batch_size=2, max_len=9, seed=1),
     ]
     first, second = (plan.batch(0) for plan in batches)
     stacked = stack_batches([first, second])

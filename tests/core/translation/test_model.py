@@ -113,6 +113,17 @@ def test_steps_equal_the_whole_sequence(norm: str) -> None:
             torch.testing.assert_close(steps[:, hypothesis], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_sources_read_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = lively_model(10)
+    src, tokens = random_ids(B, S), random_ids(B, 2, seed=2)
+    src[3:, 2:] = PAD_ID
+    with torch.inference_mode():
+        expected = model.step(tokens, model.start(src, 2))
+        monkeypatch.setattr("core.translation.model._ENCODED_AT_ONCE", 2)
+        found = model.step(tokens, model.start(src, 2))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_selected_hypotheses_keep_their_own_past() -> None:
     model = lively_model(9)
     src, tgt_in = random_ids(B, S), random_ids(B, 2, T, seed=2)
