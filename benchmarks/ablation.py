@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from unittest import mock
 
@@ -48,6 +49,7 @@ from core.translation.settings import (
 )
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 from core.translation.tokenizer import load_tokenizer
+from core.translation.tokens import TokenRows
 
 Context = Callable[[], AbstractContextManager[object]]
 BATCHES_A_TURN = 2
@@ -75,8 +77,8 @@ class Variant:
 class Corpus:
     """Token ids of training pairs and of sources to translate."""
 
-    src: list[list[int]]
-    tgt: list[list[int]]
+    src: TokenRows
+    tgt: TokenRows
     validation: list[list[int]]
     vocab: int
 
@@ -170,6 +172,12 @@ def separate_projections(
     return out
 
 
+def by_parameter() -> AbstractContextManager[object]:
+    """The optimizer over each parameter instead of one flat tensor of all."""
+    init = partialmethod(StageOptimizer.__init__, is_flat=False)
+    return mock.patch.object(StageOptimizer, "__init__", init)
+
+
 @contextmanager
 def with_foreach() -> Iterator[None]:
     """A tensor a parameter, updated by AdamW's `foreach` form."""
@@ -180,7 +188,7 @@ def with_foreach() -> Iterator[None]:
         return adamw(groups, **(settings | {"fused": False, "foreach": True}), lr=float(lr))
 
     with (
-        mock.patch("core.optimizer._is_flattened", lambda _: False),
+        by_parameter(),
         mock.patch("torch.optim.AdamW", build),
     ):
         yield
@@ -290,7 +298,9 @@ def _packed_cross(
 # Decoding's rivals
 
 
-def start_without_cache(self: Transformer, src: Tensor, width: int = 1) -> DecoderState:
+def start_without_cache(
+    self: Transformer, src: Tensor, width: int = 1, **_: object
+) -> DecoderState:
     """Keeps the tokens where the keys would be, and the memory."""
     memory = self.encode(src)
     tokens = torch.full((1, 1, len(src) * width, 1, 1, 1), BOS_ID)
@@ -311,7 +321,9 @@ def step_without_cache(self: Transformer, tokens: Tensor, state: DecoderState) -
     return states
 
 
-def greedy_without_compaction(model: Transformer, src: Tensor, max_len: int) -> list[list[int]]:
+def greedy_without_compaction(
+    model: Transformer, src: Tensor, max_len: int, _members: int
+) -> list[list[int]]:
     """Finished sentences go on until the last of the batch is done."""
     state = model.start(src)
     tokens = torch.full((len(src), 1), BOS_ID)
@@ -351,7 +363,7 @@ def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
     )
     yield Variant("torch's dropout", by_torch_dropout)
     yield Variant("pool of masks", from_a_pool(dropout))
-    yield Variant("AdamW a parameter", patch("core.optimizer._is_flattened", lambda _: False))
+    yield Variant("AdamW a parameter", by_parameter)
     yield Variant("AdamW foreach", with_foreach)
     yield Variant("F.cross_entropy", loss=cross_entropy)
     if _has_mallopt():
@@ -518,8 +530,8 @@ def read_corpus(data: str, pairs: int, sentences: int, cache: Path) -> Corpus:
     train = corpora.pretrain.train
     sources = corpora.pretrain.validation.src[:sentences]
     return Corpus(
-        tokenizer.encode(train.src),
-        tokenizer.encode(train.tgt),
+        TokenRows.of(tokenizer.encode(train.src)),
+        TokenRows.of(tokenizer.encode(train.tgt)),
         tokenizer.encode(sources),
         tokenizer.vocab_size,
     )

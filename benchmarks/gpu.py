@@ -26,7 +26,6 @@ from pathlib import Path
 import torch
 
 from benchmarks.decoding import Steered
-from benchmarks.training_step import gigaflops
 from core.nn import token_cross_entropy
 from core.optimizer import StageOptimizer
 from core.precision import Precision, choose
@@ -35,6 +34,7 @@ from core.run import run
 from core.settings import RunConfig
 from core.task import Evaluation, Placement, Progress, Stage, Verdict
 from core.translation.decoding import beam_search, greedy
+from core.translation.effort import update_flops
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings, PretrainSettings
 from core.translation.special import PAD_ID, SPECIAL_TOKENS
@@ -131,7 +131,7 @@ def _training(
 
     seconds = _seconds_of(device, arguments.repeats, step)
     length = sum(lengths) / len(lengths)
-    share = gigaflops(settings, vocab, batch, round(length)) * 1e9 / seconds / peak
+    share = batch * update_flops(settings, vocab, length, length) / seconds / peak
     setting = f"d_model {d_model}, batch {batch}, {precision.name}"
     yield Figure("training", setting, batch * length / seconds, "target tokens/s")
     yield Figure("MFU", setting, 100 * share, "percent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -82,13 +83,18 @@ def prune_cache(
     runs_dir: Path,
     *,
     limit_bytes: int | None = None,
-    used_before: float | None = None,
+    older_than_s: float | None = None,
     dry_run: bool = False,
 ) -> Pruned:
-    """Removes entries as `core.stage_entries.prune` does. Raises: FolderError, CacheBusyError."""
+    """Removes entries as `core.stage_entries.prune` does, also those not used for so long.
+
+    Raises: FolderError, CacheBusyError.
+    """
     root = _root(runs_dir)
     if root.is_dir():
         make_private(root)
+    # By the wall clock, as the times of files are.
+    used_before = None if older_than_s is None else time.time() - older_than_s
     return prune(root, limit_bytes=limit_bytes, used_before=used_before, dry_run=dry_run)
 
 

@@ -270,11 +270,10 @@ def _cache(arguments: argparse.Namespace, out: Printer) -> int:
         contents = read_cache(arguments.runs_dir)
         out.show(*([contents.as_json()] if arguments.json else cache_page(contents)))
         return DONE
-    older = arguments.older_than
     pruned = prune_cache(
         arguments.runs_dir,
         limit_bytes=0 if arguments.all else arguments.limit,
-        used_before=None if older is None else time.time() - older,
+        older_than_s=arguments.older_than,
         dry_run=arguments.dry_run,
     )
     out.show(*pruned_page(pruned, read_cache(arguments.runs_dir), dry_run=arguments.dry_run))

@@ -23,8 +23,11 @@ MADE = datetime(2026, 2, 3, 4, 5, 7, tzinfo=UTC)
 
 
 @pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `hpo cache`; returns exit code, standard output, standard error."""
+def command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Runs `hpo cache`, as if into a pipe; returns exit code, standard output, standard error."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def go(*words: str) -> tuple[int, str, str]:
         code = main(["cache", *words, "--runs-dir", str(tmp_path / "runs")])
