@@ -41,6 +41,7 @@ from core.precision import choose
 from core.translation.batching import BatchPlan
 from core.translation.settings import ModelSettings
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
+from core.translation.tokens import TokenRows
 
 
 class _Closing(TrainerCallback):
@@ -126,7 +127,8 @@ def _our_batches(
     src: list[list[int]], tgt: list[list[int]], updates: int, *, seed: int
 ) -> list[int]:
     """The pairs of the project's batches one after the other; its one smaller batch left out."""
-    plan = BatchPlan(src, tgt, batch_size=BATCH_SIZE, max_len=MAX_LEN, seed=seed)
+    src_rows, tgt_rows = TokenRows.of(src), TokenRows.of(tgt)
+    plan = BatchPlan(src_rows, tgt_rows, batch_size=BATCH_SIZE, max_len=MAX_LEN, seed=seed)
     batches = (plan.rows(step).tolist() for step in itertools.count())
     whole = (rows for rows in batches if len(rows) == BATCH_SIZE)
     return list(itertools.chain.from_iterable(itertools.islice(whole, updates)))
