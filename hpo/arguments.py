@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "foretell what a study takes, or a time limit buys",
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
+    "translate": "translate text by the best model of a study",
     "leaderboard": "rank the studies of one protocol by their scores",
     "status": "show what a study is doing now",
     "stop": "stop a running study cleanly, from elsewhere",
@@ -52,6 +53,14 @@ examples:
   {prog} run --study depth_sweep --name depth_random --set sampler.name=random
   {prog} run --study my/studies/wide.toml --time-limit 45m --jobs 2
 """
+
+_TRANSLATE_EXAMPLES = """\
+examples:
+  {prog} translate depth_sweep "Ein Hund läuft." "Zwei Kinder spielen."
+  {prog} translate --trial 3 depth_sweep < sentences.de > sentences.en
+"""
+
+_EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES}
 
 DEFAULT_RUNS_DIR = Path("runs")
 
@@ -118,7 +127,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
             name,
             help=text,
             description=_RUN_TEXT if name == "run" else f"{text[0].upper()}{text[1:]}.",
-            epilog=_RUN_EXAMPLES.format(prog=prog) if name == "run" else None,
+            epilog=_EPILOGS[name].format(prog=prog) if name in _EPILOGS else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -223,7 +232,7 @@ def _add_plan_arguments(plan: _Parser) -> None:
 
 
 def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
-    for name in ("show", "stop", "report", "repair", "clean"):
+    for name in ("show", "translate", "stop", "report", "repair", "clean"):
         commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
     commands["stop"].add_argument(
         "--now",
@@ -243,6 +252,19 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         type=_whole_number("TRIAL", 0),
         metavar="TRIAL",
         help="number of one of its trials",
+    )
+    translate = commands["translate"]
+    translate.add_argument(
+        "texts",
+        nargs="*",
+        metavar="TEXT",
+        help="what to translate, options before it (default: standard input, line by line)",
+    )
+    translate.add_argument(
+        "--trial",
+        type=_whole_number("--trial", 0),
+        metavar="N",
+        help="translate by this trial's model (default: the best one's)",
     )
     board = commands["leaderboard"]
     board.add_argument(

@@ -196,6 +196,22 @@ def _report(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _translate(arguments: argparse.Namespace, out: Printer) -> int:
+    """Prints a line for each text as soon as it is there."""
+    from rich.text import Text
+
+    from hpo.kept import find_kept
+    from hpo.translating import lines_of, translations
+
+    run = find_kept(_read(arguments), arguments.trial)
+    batches = [arguments.texts] if arguments.texts else lines_of(sys.stdin.fileno())
+    for lines in translations(run, batches):
+        out.show(*map(Text, lines))
+        if out.quiet:  # nobody reads any more
+            break
+    return DONE
+
+
 def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints the board as tables or JSON, or writes its page and prints where that is."""
     from hpo.analysis.leaderboard import Apart, rank_studies
@@ -351,6 +367,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "plan": _plan,
     "studies": _studies,
     "show": _show,
+    "translate": _translate,
     "leaderboard": _leaderboard,
     "status": _status,
     "stop": _stop,

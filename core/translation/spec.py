@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.settings import RunConfig
 from core.task import Effort, Facts, Grid, Metric, Placement, Task, TaskSpec
@@ -16,6 +16,9 @@ from core.translation.settings import (
     TranslationData,
     TranslationProtocol,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 SOURCES = ("pocket", "hub")
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
@@ -98,6 +101,13 @@ def _compare(folder: Path, other: Path) -> float | None:
     return compare(folder, other)
 
 
+def _translate(task: Task, model: torch.nn.Module, texts: Sequence[str]) -> list[str]:
+    from core.translation.task import TranslationTask
+
+    assert isinstance(task, TranslationTask)
+    return task.translate(model, texts)
+
+
 SPEC = TaskSpec(
     name="translation",
     metric=BLEU,
@@ -117,5 +127,6 @@ SPEC = TaskSpec(
     least_memory=_least_memory,
     compare=_compare,
     signature=_signature,
+    translate=_translate,
     final_line="FINAL_TEST_BLEU",
 )

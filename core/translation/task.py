@@ -205,7 +205,7 @@ class TranslationTask(FusableTask):
         texts: dict[str, Sequence[str]] = {"validation.hyp": hypotheses}
         if final:
             texts |= {"validation.src": captions.src, "validation.ref": captions.tgt}
-            texts["validation.beam"] = self._translate(model, captions.src[:SHOWN_SAMPLES])
+            texts["validation.beam"] = self.translate(model, captions.src[:SHOWN_SAMPLES])
         if of_talks is not None:
             talks = self._data.held_out["finetune"]["validation"]
             metrics["finetune_bleu"] = corpus_bleu(of_talks, talks.tgt).value
@@ -219,12 +219,12 @@ class TranslationTask(FusableTask):
                 where=f"{self._config.data.get('source')}",
                 way_out="Name its file in the study's [data.pretrain] test.",
             )
-        hypotheses = self._translate(model, pairs.src)
+        hypotheses = self.translate(model, pairs.src)
         bleu = corpus_bleu(hypotheses, pairs.tgt)
         texts = {"test.hyp": hypotheses, "test.src": pairs.src, "test.ref": pairs.tgt}
         return Scores(bleu.value, {"empty": float(bleu.empty)}, bleu.signature, _as_files(texts))
 
-    def _translate(self, model: torch.nn.Module, sources: Sequence[str]) -> list[str]:
+    def translate(self, model: torch.nn.Module, sources: Sequence[str]) -> list[str]:
         """By beam search, as the protocol has it."""
         assert isinstance(model, Transformer)
         if self._protocol.beam_size == 1:

@@ -75,6 +75,7 @@ def test_validate_checks_the_shipped_and_ones_own(tmp_path: Path) -> None:
         (["show", "depth_sweep"], "no study"),
         (["report", "depth_sweep"], "no study"),
         (["clean", "depth_sweep"], "no study"),
+        (["translate", "depth_sweep", "Hallo"], "no study"),
         (["dashboard"], "no study"),
         (["show", "../../etc/passwd"], "not a name"),
         (["show", "\x1b[2Jgone"], "not a name"),

@@ -56,6 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("validate", 0, {*STORAGE, *SCIENCE}),
         ("studies --runs-dir RUNS", 0, SCIENCE),
         ("show toy --runs-dir RUNS", 0, SCIENCE),
+        ("translate toy Hallo --runs-dir RUNS", 2, SCIENCE),
         ("status toy --runs-dir RUNS", 0, SCIENCE),
         ("stop toy --runs-dir RUNS", 0, SCIENCE),
         ("leaderboard --runs-dir RUNS", 0, SCIENCE),
