@@ -20,6 +20,7 @@ COMMANDS = {
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
     "translate": "translate text by the best model of a study",
+    "export": "write a study's model for other programs",
     "leaderboard": "rank the studies of one protocol by their scores",
     "status": "show what a study is doing now",
     "stop": "stop a running study cleanly, from elsewhere",
@@ -60,7 +61,13 @@ examples:
   {prog} translate --trial 3 depth_sweep < sentences.de > sentences.en
 """
 
-_EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES}
+_EXPORT_EXAMPLES = """\
+examples:
+  {prog} export depth_sweep --format transformers models/winner
+  {prog} export depth_sweep 3 --format transformers models/third
+"""
+
+_EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES, "export": _EXPORT_EXAMPLES}
 
 DEFAULT_RUNS_DIR = Path("runs")
 
@@ -232,7 +239,7 @@ def _add_plan_arguments(plan: _Parser) -> None:
 
 
 def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
-    for name in ("show", "translate", "stop", "report", "repair", "clean"):
+    for name in ("show", "translate", "export", "stop", "report", "repair", "clean"):
         commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
     commands["stop"].add_argument(
         "--now",
@@ -246,12 +253,20 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     )
     status.add_argument("--follow", action="store_true", help="keep watching until it stops")
     status.add_argument("--json", action="store_true", help="print JSON, for programs")
-    commands["show"].add_argument(
-        "trial",
-        nargs="?",
-        type=_whole_number("TRIAL", 0),
-        metavar="TRIAL",
-        help="number of one of its trials",
+    for name, text in (("show", ""), ("export", " (default: the best)")):
+        commands[name].add_argument(
+            "trial",
+            nargs="?",
+            type=_whole_number("TRIAL", 0),
+            metavar="TRIAL",
+            help=f"number of one of its trials{text}",
+        )
+    commands["export"].add_argument(
+        "--format",
+        nargs=2,
+        required=True,
+        metavar=("FORMAT", "DIR"),
+        help="for translation: transformers; and a new folder",
     )
     translate = commands["translate"]
     translate.add_argument(

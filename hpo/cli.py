@@ -212,6 +212,20 @@ def _translate(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _export(arguments: argparse.Namespace, out: Printer) -> int:
+    from pathlib import Path
+
+    from hpo.kept import find_kept
+    from hpo.names import label
+
+    name, folder = arguments.format
+    run = find_kept(_read(arguments), arguments.trial)
+    from hpo.exporting import export  # loads pandas, which a mistake need not wait for
+
+    out.say(f"{run.name}: {label(export(run, name, Path(folder).expanduser()))}")
+    return DONE
+
+
 def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints the board as tables or JSON, or writes its page and prints where that is."""
     from hpo.analysis.leaderboard import Apart, rank_studies
@@ -368,6 +382,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "studies": _studies,
     "show": _show,
     "translate": _translate,
+    "export": _export,
     "leaderboard": _leaderboard,
     "status": _status,
     "stop": _stop,

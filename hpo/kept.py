@@ -37,6 +37,12 @@ class KeptRun:
     """Validation score."""
     folder: Path
 
+    @property
+    def name(self) -> str:
+        """`quickstart, trial 3`, or `quickstart, trial 3, fresh seed 2`."""
+        seed = "" if self.seed is None else f", fresh seed {self.seed}"
+        return f"{self.study.name}, trial {self.trial}{seed}"
+
 
 def find_kept(record: StudyRecord, trial: int | None = None) -> KeptRun:
     """The run to take of a study: of the configuration that stands for it, or of `trial`'s.

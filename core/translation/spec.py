@@ -108,6 +108,16 @@ def _translate(task: Task, model: torch.nn.Module, texts: Sequence[str]) -> list
     return task.translate(model, texts)
 
 
+def _export_transformers(task: Task, model: torch.nn.Module, folder: Path) -> str:
+    from core.translation.model import Transformer
+    from core.translation.pretrained import write_pretrained
+    from core.translation.task import TranslationTask
+
+    assert isinstance(task, TranslationTask)
+    assert isinstance(model, Transformer)
+    return write_pretrained(model, task.tokenizer, task.protocol, folder)
+
+
 SPEC = TaskSpec(
     name="translation",
     metric=BLEU,
@@ -128,5 +138,6 @@ SPEC = TaskSpec(
     compare=_compare,
     signature=_signature,
     translate=_translate,
+    exports={"transformers": _export_transformers},
     final_line="FINAL_TEST_BLEU",
 )

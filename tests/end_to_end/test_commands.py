@@ -76,6 +76,8 @@ def test_validate_checks_the_shipped_and_ones_own(tmp_path: Path) -> None:
         (["report", "depth_sweep"], "no study"),
         (["clean", "depth_sweep"], "no study"),
         (["translate", "depth_sweep", "Hallo"], "no study"),
+        (["export", "depth_sweep", "--format", "transformers", "x"], "no study"),
+        (["export", "depth_sweep", "--format", "transformers"], "expected 2 arguments"),
         (["dashboard"], "no study"),
         (["show", "../../etc/passwd"], "not a name"),
         (["show", "\x1b[2Jgone"], "not a name"),

@@ -143,6 +143,20 @@ def test_translate_reads_standard_input_line_by_line(tiny_study: Study) -> None:
     assert process.returncode == 0
 
 
+def test_export_writes_a_folder_that_transformers_loads(
+    tiny_study: Study, command: Command, tmp_path: Path
+) -> None:
+    folder, _ = tiny_study
+    into = tmp_path / "out"
+    words = ("export", "depth_sweep", "1", "--format", "transformers", str(into))
+    assert command(*words, cwd=folder) == (0, f"depth_sweep, trial 1: {into}\n", "")
+    assert "# depth_sweep, trial 1\n" in (into / "README.md").read_text("utf-8")
+    names = {path.name for path in into.iterdir()}
+    assert names > {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"}
+    code, out, err = command(*words, cwd=folder)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
 def test_studies_lists_what_was_run_beside_what_is_declared(
     tiny_study: Study, command: Command
 ) -> None:

@@ -57,6 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("studies --runs-dir RUNS", 0, SCIENCE),
         ("show toy --runs-dir RUNS", 0, SCIENCE),
         ("translate toy Hallo --runs-dir RUNS", 2, SCIENCE),
+        ("export none --format x y --runs-dir RUNS", 2, SCIENCE),
         ("status toy --runs-dir RUNS", 0, SCIENCE),
         ("stop toy --runs-dir RUNS", 0, SCIENCE),
         ("leaderboard --runs-dir RUNS", 0, SCIENCE),
