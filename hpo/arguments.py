@@ -64,7 +64,7 @@ examples:
 _EXPORT_EXAMPLES = """\
 examples:
   {prog} export depth_sweep --format transformers models/winner
-  {prog} export depth_sweep 3 --format transformers models/third
+  {prog} export depth_sweep 3 --format ctranslate2 models/third
 """
 
 _EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES, "export": _EXPORT_EXAMPLES}
@@ -266,7 +266,7 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         nargs=2,
         required=True,
         metavar=("FORMAT", "DIR"),
-        help="for translation: transformers; and a new folder",
+        help="transformers or ctranslate2, for translation; and a new folder",
     )
     translate = commands["translate"]
     translate.add_argument(

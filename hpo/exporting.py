@@ -22,7 +22,7 @@ from hpo.names import label
 from hpo.slots import threads_per_slot
 
 _CARD = "README.md"
-_PACKAGES = ("torch", "tokenizers", "sacrebleu", "transformers")
+_PACKAGES = ("torch", "tokenizers", "sacrebleu", "transformers", "ctranslate2")
 
 
 class ExportError(UserError):

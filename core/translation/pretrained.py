@@ -62,18 +62,11 @@ def pretrained_tokenizer(tokenizer: Tokenizer, max_len: int) -> PreTrainedTokeni
     """
     from transformers import PreTrainedTokenizerFast
 
-    eos = SPECIAL_TOKENS[EOS_ID]
-    fast = tokenizers.Tokenizer.from_str(tokenizer.text)
-    fast.post_processor = processors.TemplateProcessing(
-        single=f"$A {eos}", pair=f"$A $B {eos}", special_tokens=[(eos, EOS_ID)]
-    )
-    around = decoders.Replace(Regex(r"^\s+|\s+$"), "")
-    fast.decoder = decoders.Sequence([decoders.ByteLevel(), around])
     return PreTrainedTokenizerFast(
-        tokenizer_object=fast,
+        tokenizer_object=complete_tokenizer(tokenizer),
         bos_token=SPECIAL_TOKENS[BOS_ID],
         pad_token=SPECIAL_TOKENS[PAD_ID],
-        eos_token=eos,
+        eos_token=SPECIAL_TOKENS[EOS_ID],
         unk_token=SPECIAL_TOKENS[UNK_ID],
         model_max_length=max_len,
         padding_side="right",
@@ -82,6 +75,18 @@ def pretrained_tokenizer(tokenizer: Tokenizer, max_len: int) -> PreTrainedTokeni
         split_special_tokens=True,  # the text of a special token is text like any other
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def complete_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    """Ours, with what our code does around it: `<eos>` at the end, no blanks around a text."""
+    complete = tokenizers.Tokenizer.from_str(tokenizer.text)
+    eos = SPECIAL_TOKENS[EOS_ID]
+    complete.post_processor = processors.TemplateProcessing(
+        single=f"$A {eos}", pair=f"$A $B {eos}", special_tokens=[(eos, EOS_ID)]
+    )
+    around = decoders.Replace(Regex(r"^\s+|\s+$"), "")
+    complete.decoder = decoders.Sequence([decoders.ByteLevel(), around])
+    return complete
 
 
 def generation_config(protocol: TranslationProtocol) -> GenerationConfig:

@@ -20,6 +20,9 @@ from core.translation.settings import (
 if TYPE_CHECKING:
     import torch
 
+    from core.translation.model import Transformer
+    from core.translation.tokenizer import Tokenizer
+
 SOURCES = ("pocket", "hub")
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
 
@@ -109,13 +112,27 @@ def _translate(task: Task, model: torch.nn.Module, texts: Sequence[str]) -> list
 
 
 def _export_transformers(task: Task, model: torch.nn.Module, folder: Path) -> str:
-    from core.translation.model import Transformer
     from core.translation.pretrained import write_pretrained
+
+    return write_pretrained(*_parts(task, model), folder)
+
+
+def _export_ctranslate2(task: Task, model: torch.nn.Module, folder: Path) -> str:
+    from core.translation.converted import write_converted
+
+    return write_converted(*_parts(task, model), folder)
+
+
+def _parts(
+    task: Task, model: torch.nn.Module
+) -> tuple[Transformer, Tokenizer, TranslationProtocol]:
+    """What a trained model is exported with."""
+    from core.translation.model import Transformer
     from core.translation.task import TranslationTask
 
     assert isinstance(task, TranslationTask)
     assert isinstance(model, Transformer)
-    return write_pretrained(model, task.tokenizer, task.protocol, folder)
+    return model, task.tokenizer, task.protocol
 
 
 SPEC = TaskSpec(
@@ -138,6 +155,6 @@ SPEC = TaskSpec(
     compare=_compare,
     signature=_signature,
     translate=_translate,
-    exports={"transformers": _export_transformers},
+    exports={"transformers": _export_transformers, "ctranslate2": _export_ctranslate2},
     final_line="FINAL_TEST_BLEU",
 )
