@@ -26,6 +26,7 @@ COMMANDS = {
     "stop": "stop a running study cleanly, from elsewhere",
     "report": "write a study's report, one HTML file",
     "validate": "check studies and search spaces",
+    "schema": "write JSON Schemas of studies and search spaces, for editors",
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
@@ -143,7 +144,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
     _add_run_options(commands["run"])
     _add_plan_arguments(commands["plan"])
     _add_reading_arguments(commands)
-    for name in COMMANDS.keys() - {"validate", "cache"}:
+    for name in COMMANDS.keys() - {"validate", "schema", "cache"}:
         _add_place(commands[name])
     commands |= _add_cache_actions(commands["cache"])
     return parser, commands
@@ -293,6 +294,16 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         nargs="?",
         metavar="PATH",
         help="a .toml file, a folder of them or a name (default: every declaration found)",
+    )
+    schema = commands["schema"]
+    schema.add_argument(
+        "name",
+        nargs="?",
+        metavar="study|search_space",
+        help="which one (default: both; printed, one object by these names)",
+    )
+    schema.add_argument(
+        "--dir", type=Path, metavar="DIR", help="write NAME.json into a folder instead"
     )
     commands["dashboard"].add_argument(
         "--port",

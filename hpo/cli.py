@@ -282,6 +282,24 @@ def _validate(arguments: argparse.Namespace, out: Printer) -> int:
     return MISTAKE if any(file.problem for file in checked) else DONE
 
 
+def _schema(arguments: argparse.Namespace, out: Printer) -> int:
+    """Prints the schemas, or writes them and prints where."""
+    from hpo.declarations.schema import schema_text, schemas, write_schemas
+
+    made, name = schemas(), arguments.name
+    if name is not None and name not in made:
+        raise CommandError("unknown schema", got=name, allowed=", ".join(made))
+    if arguments.dir is None:
+        out.show(schema_text(made if name is None else made[name]).rstrip())
+        return DONE
+    from hpo.names import label
+
+    chosen = made if name is None else {name: made[name]}
+    for path in write_schemas(chosen, arguments.dir.expanduser()):
+        out.say(label(path))
+    return DONE
+
+
 def _clean(arguments: argparse.Namespace, out: Printer) -> int:
     from core.sizes import size_text
     from hpo.cleaning import clean
@@ -388,6 +406,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "stop": _stop,
     "report": _report,
     "validate": _validate,
+    "schema": _schema,
     "repair": _repair,
     "clean": _clean,
     "cache": _cache,

@@ -54,6 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run --help", 0, {*STORAGE, *SCIENCE, "pydantic", "rich"}),
         ("stdy", 2, {*STORAGE, *SCIENCE, "pydantic"}),
         ("validate", 0, {*STORAGE, *SCIENCE}),
+        ("schema study", 0, {*STORAGE, *SCIENCE}),
         ("studies --runs-dir RUNS", 0, SCIENCE),
         ("show toy --runs-dir RUNS", 0, SCIENCE),
         ("translate toy Hallo --runs-dir RUNS", 2, SCIENCE),
