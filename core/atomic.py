@@ -11,11 +11,12 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import DiskFullError
+from core.errors import DiskFullError, FolderTakenError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room, a quota, and the limit on a file's size that a batch system may set."""
@@ -47,6 +48,34 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush(path.parent)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Makes `folder` of what `write` writes into an empty folder, all of it or nothing.
+
+    Raises: FolderTakenError if there is something, unless an empty folder; DiskFullError.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FolderTakenError(folder)
+    make_folder(folder.absolute().parent)
+    name = f".{folder.name}.{os.getpid()}.{secrets.token_hex(6)}.tmp"
+    temporary = folder.absolute().with_name(name)
+    try:
+        temporary.mkdir(mode=0o700)
+        write(temporary)
+        for path in temporary.rglob("*"):
+            flush(path)
+        flush(temporary)
+        temporary.replace(folder)
+    except Exception as error:
+        if is_full(error):
+            raise DiskFullError(folder) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FolderTakenError(folder) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    flush(folder.absolute().parent)
 
 
 def replace_text(path: Path, text: str) -> None:

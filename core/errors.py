@@ -57,6 +57,28 @@ class DamagedFileError(CheckpointError):
     """What a file holds is not what was written into it."""
 
 
+class MissingPackageError(UserError):
+    """A package of an extra is asked for and not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed",
+            way_out=f"Install it: pip install 'hpo-harness[{extra}]'.",
+        )
+
+
+class FolderTakenError(UserError):
+    """A new folder is to be made where there is something already."""
+
+    def __init__(self, folder: object) -> None:
+        super().__init__(
+            "there is something here already",
+            where=str(folder),
+            allowed="a new folder, or an empty one",
+            way_out="Name another, or remove it.",
+        )
+
+
 class DiskFullError(UserError):
     """There was no room for something that a study writes. What was there before is untouched."""
 

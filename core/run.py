@@ -9,9 +9,10 @@ import dataclasses
 import importlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.atomic import make_folder
 from core.errors import CheckpointError, DamagedFileError
@@ -19,7 +20,10 @@ from core.history import evaluation_from_json
 from core.registry import all_tasks, find_task
 from core.sealed import read_sealed, write_sealed
 from core.settings import RunConfig
-from core.task import Cost, Health, OnEvent, Outcome, OutcomeState, Placement, Scores
+from core.task import Cost, Health, OnEvent, Outcome, OutcomeState, Placement, Scores, Task
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEMA_VERSION = 1
 """Of `config.json` and `outcome.json`; raised when they change meaning."""
@@ -81,9 +85,21 @@ def run(
 
 
 def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:
-    """The test score of the weights that a completed run left in `folder`.
+    """The test score of the weights that a completed run left in `folder`. Raises as `trained`."""
+    with trained(config, placement, folder, cache_dir) as (task, model):
+        return task.test(model)
 
-    Raises: CheckpointError if they are missing, damaged or of another configuration.
+
+@contextmanager
+def trained(
+    config: RunConfig, placement: Placement, folder: Path, cache_dir: Path
+) -> Iterator[tuple[Task, torch.nn.Module]]:
+    """The task and the model of a completed run, whose weights lie in `folder`.
+
+    Within, the model is in evaluation on the placement's device, in the protocol's precision.
+
+    Raises: CheckpointError if the weights are missing, damaged or of another configuration, and
+        what the task raises for its data.
     """
     import torch
 
@@ -99,7 +115,19 @@ def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir:
     precision = choose(config.protocol.get("precision", "auto"), device)
     model.eval()
     with torch.no_grad(), precision.autocast():
-        return task.test(model)
+        yield task, model
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The configuration of the run in `folder`.
+
+    Raises: CheckpointError if there is none, or it cannot be read.
+    """
+    path = folder / _CONFIG
+    try:
+        return RunConfig.model_validate(_read(path)["config"])
+    except (KeyError, ValueError) as error:
+        raise DamagedFileError(f"this is no configuration ({error})", where=str(path)) from error
 
 
 def read_outcome(folder: Path) -> Outcome:

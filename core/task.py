@@ -357,5 +357,13 @@ class TaskSpec:
     were it only by which examples the set happens to hold; None where a folder lacks the texts."""
     signature: Callable[[Any], str] | None = None
     """Protocol -> how a test score is computed, in the words of `Scores.signature`."""
+    translate: Callable[[Task, torch.nn.Module, Sequence[str]], list[str]] | None = None
+    """(a run's task, its trained model, texts) -> what the model makes of each, decoded as the
+    test set is; None: a model of this task translates no text."""
+    exports: Mapping[str, Callable[[Task, torch.nn.Module, Path], str]] = field(
+        default_factory=dict
+    )
+    """By the name of a format: (a run's task, its trained model, an empty folder) -> how to load
+    what it wrote there, as Markdown in which FOLDER stands for the folder."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

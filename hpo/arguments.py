@@ -19,11 +19,14 @@ COMMANDS = {
     "plan": "foretell what a study takes, or a time limit buys",
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
+    "translate": "translate text by the best model of a study",
+    "export": "write a study's model for other programs",
     "leaderboard": "rank the studies of one protocol by their scores",
     "status": "show what a study is doing now",
     "stop": "stop a running study cleanly, from elsewhere",
     "report": "write a study's report, one HTML file",
     "validate": "check studies and search spaces",
+    "schema": "write JSON Schemas of studies and search spaces, for editors",
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
@@ -52,6 +55,20 @@ examples:
   {prog} run --study depth_sweep --name depth_random --set sampler.name=random
   {prog} run --study my/studies/wide.toml --time-limit 45m --jobs 2
 """
+
+_TRANSLATE_EXAMPLES = """\
+examples:
+  {prog} translate depth_sweep "Ein Hund läuft." "Zwei Kinder spielen."
+  {prog} translate --trial 3 depth_sweep < sentences.de > sentences.en
+"""
+
+_EXPORT_EXAMPLES = """\
+examples:
+  {prog} export depth_sweep --format transformers models/winner
+  {prog} export depth_sweep 3 --format ctranslate2 models/third
+"""
+
+_EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES, "export": _EXPORT_EXAMPLES}
 
 DEFAULT_RUNS_DIR = Path("runs")
 
@@ -118,7 +135,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
             name,
             help=text,
             description=_RUN_TEXT if name == "run" else f"{text[0].upper()}{text[1:]}.",
-            epilog=_RUN_EXAMPLES.format(prog=prog) if name == "run" else None,
+            epilog=_EPILOGS[name].format(prog=prog) if name in _EPILOGS else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -127,7 +144,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
     _add_run_options(commands["run"])
     _add_plan_arguments(commands["plan"])
     _add_reading_arguments(commands)
-    for name in COMMANDS.keys() - {"validate", "cache"}:
+    for name in COMMANDS.keys() - {"validate", "schema", "cache"}:
         _add_place(commands[name])
     commands |= _add_cache_actions(commands["cache"])
     return parser, commands
@@ -223,7 +240,7 @@ def _add_plan_arguments(plan: _Parser) -> None:
 
 
 def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
-    for name in ("show", "stop", "report", "repair", "clean"):
+    for name in ("show", "translate", "export", "stop", "report", "repair", "clean"):
         commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
     commands["stop"].add_argument(
         "--now",
@@ -237,12 +254,33 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     )
     status.add_argument("--follow", action="store_true", help="keep watching until it stops")
     status.add_argument("--json", action="store_true", help="print JSON, for programs")
-    commands["show"].add_argument(
-        "trial",
-        nargs="?",
-        type=_whole_number("TRIAL", 0),
-        metavar="TRIAL",
-        help="number of one of its trials",
+    for name, text in (("show", ""), ("export", " (default: the best)")):
+        commands[name].add_argument(
+            "trial",
+            nargs="?",
+            type=_whole_number("TRIAL", 0),
+            metavar="TRIAL",
+            help=f"number of one of its trials{text}",
+        )
+    commands["export"].add_argument(
+        "--format",
+        nargs=2,
+        required=True,
+        metavar=("FORMAT", "DIR"),
+        help="transformers or ctranslate2, for translation; and a new folder",
+    )
+    translate = commands["translate"]
+    translate.add_argument(
+        "texts",
+        nargs="*",
+        metavar="TEXT",
+        help="what to translate, options before it (default: standard input, line by line)",
+    )
+    translate.add_argument(
+        "--trial",
+        type=_whole_number("--trial", 0),
+        metavar="N",
+        help="translate by this trial's model (default: the best one's)",
     )
     board = commands["leaderboard"]
     board.add_argument(
@@ -256,6 +294,16 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         nargs="?",
         metavar="PATH",
         help="a .toml file, a folder of them or a name (default: every declaration found)",
+    )
+    schema = commands["schema"]
+    schema.add_argument(
+        "name",
+        nargs="?",
+        metavar="study|search_space",
+        help="which one (default: both; printed, one object by these names)",
+    )
+    schema.add_argument(
+        "--dir", type=Path, metavar="DIR", help="write NAME.json into a folder instead"
     )
     commands["dashboard"].add_argument(
         "--port",

@@ -196,6 +196,36 @@ def _report(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _translate(arguments: argparse.Namespace, out: Printer) -> int:
+    """Prints a line for each text as soon as it is there."""
+    from rich.text import Text
+
+    from hpo.kept import find_kept
+    from hpo.translating import lines_of, translations
+
+    run = find_kept(_read(arguments), arguments.trial)
+    batches = [arguments.texts] if arguments.texts else lines_of(sys.stdin.fileno())
+    for lines in translations(run, batches):
+        out.show(*map(Text, lines))
+        if out.quiet:  # nobody reads any more
+            break
+    return DONE
+
+
+def _export(arguments: argparse.Namespace, out: Printer) -> int:
+    from pathlib import Path
+
+    from hpo.kept import find_kept
+    from hpo.names import label
+
+    name, folder = arguments.format
+    run = find_kept(_read(arguments), arguments.trial)
+    from hpo.exporting import export  # loads pandas, which a mistake need not wait for
+
+    out.say(f"{run.name}: {label(export(run, name, Path(folder).expanduser()))}")
+    return DONE
+
+
 def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints the board as tables or JSON, or writes its page and prints where that is."""
     from hpo.analysis.leaderboard import Apart, rank_studies
@@ -250,6 +280,24 @@ def _validate(arguments: argparse.Namespace, out: Printer) -> int:
         else:
             _complain(str(file.problem))
     return MISTAKE if any(file.problem for file in checked) else DONE
+
+
+def _schema(arguments: argparse.Namespace, out: Printer) -> int:
+    """Prints the schemas, or writes them and prints where."""
+    from hpo.declarations.schema import schema_text, schemas, write_schemas
+
+    made, name = schemas(), arguments.name
+    if name is not None and name not in made:
+        raise CommandError("unknown schema", got=name, allowed=", ".join(made))
+    if arguments.dir is None:
+        out.show(schema_text(made if name is None else made[name]).rstrip())
+        return DONE
+    from hpo.names import label
+
+    chosen = made if name is None else {name: made[name]}
+    for path in write_schemas(chosen, arguments.dir.expanduser()):
+        out.say(label(path))
+    return DONE
 
 
 def _clean(arguments: argparse.Namespace, out: Printer) -> int:
@@ -350,11 +398,14 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "plan": _plan,
     "studies": _studies,
     "show": _show,
+    "translate": _translate,
+    "export": _export,
     "leaderboard": _leaderboard,
     "status": _status,
     "stop": _stop,
     "report": _report,
     "validate": _validate,
+    "schema": _schema,
     "repair": _repair,
     "clean": _clean,
     "cache": _cache,

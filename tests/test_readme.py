@@ -22,7 +22,7 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("leaderboard", "league", "own-data", "own-study", "parallel")
+        for name in ("leaderboard", "league", "own-data", "own-study", "parallel", "use-the-model")
     ),
 ]
 

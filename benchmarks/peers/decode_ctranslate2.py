@@ -11,9 +11,9 @@ from ctranslate2.converters.transformers import M2M100Loader
 from benchmarks.peers.decode_request import Ids, read_request, time_decoder
 from benchmarks.peers.processes import Request, answer
 from benchmarks.peers.setting import MAX_LEN
-from benchmarks.peers.twin import twin
-from benchmarks.peers.wrapped_tokenizer import wrap
+from core.translation.pretrained import pretrained_tokenizer
 from core.translation.special import EOS_ID
+from core.translation.twin import twin
 
 _BATCH = 256
 """Hypotheses at a time, as ours has; it sorts by length itself."""
@@ -22,7 +22,7 @@ _BATCH = 256
 def measure(request: Request) -> dict[str, Any]:
     """Seconds and hypotheses of all sentences, computed in `compute_type`."""
     ours, tokenizer, sources = read_request(request)
-    wrapped, width = wrap(tokenizer), request["beam_size"]
+    wrapped, width = pretrained_tokenizer(tokenizer, MAX_LEN), request["beam_size"]
     spec = M2M100Loader()(twin(ours), wrapped)
     with tempfile.TemporaryDirectory() as folder:
         spec.validate()

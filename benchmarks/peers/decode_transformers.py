@@ -13,8 +13,8 @@ import torch
 from benchmarks.peers.decode_request import Ids, read_request, time_decoder, until_end
 from benchmarks.peers.processes import Request, answer
 from benchmarks.peers.setting import BATCH_SIZE, MAX_LEN
-from benchmarks.peers.twin import twin
 from core.translation.special import EOS_ID, PAD_ID
+from core.translation.twin import twin
 
 _OUR_BATCH = 256
 """Hypotheses that ours has at a time."""

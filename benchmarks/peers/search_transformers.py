@@ -27,11 +27,10 @@ from transformers.models.m2m_100.modeling_m2m_100 import shift_tokens_right
 
 from benchmarks.peers.processes import Request, answer
 from benchmarks.peers.setting import encode
-from benchmarks.peers.twin import m2m100_config
-from benchmarks.peers.wrapped_tokenizer import wrap
 from core.settings import Recipe
 from core.translation.bleu import corpus_bleu
 from core.translation.corpus import PairSet, load_corpora
+from core.translation.pretrained import pretrained_tokenizer
 from core.translation.settings import (
     FinetuneSettings,
     ModelSettings,
@@ -40,6 +39,7 @@ from core.translation.settings import (
 )
 from core.translation.special import BOS_ID, PAD_ID
 from core.translation.tokenizer import load_tokenizer
+from core.translation.twin import m2m100_config
 
 
 class _Translator(M2M100ForConditionalGeneration):
@@ -58,7 +58,7 @@ class _Objective:
         self._settings = ModelSettings.model_validate(request["model"])
         corpora = load_corpora(protocol, TranslationData.model_validate(request["data"]))
         self._tokenizer = load_tokenizer(protocol, corpora, Path(request["cache"]))
-        self._wrapped = wrap(self._tokenizer)
+        self._wrapped = pretrained_tokenizer(self._tokenizer, self._protocol.max_len)
         self._captions = self._encode(corpora.pretrain.train)
         self._talks = self._encode(corpora.finetune.train)
         self._validation = self._encode(corpora.pretrain.validation)

@@ -36,9 +36,9 @@ from benchmarks.peers.setting import (
     read_captions,
 )
 from benchmarks.peers.window import Window
-from benchmarks.peers.wrapped_tokenizer import wrap
 from core.precision import choose
 from core.translation.batching import BatchPlan
+from core.translation.pretrained import pretrained_tokenizer
 from core.translation.settings import ModelSettings
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 from core.translation.tokens import TokenRows
@@ -88,7 +88,7 @@ def measure(request: Request) -> dict[str, Any]:
         rows = _our_batches(src, tgt, updates, seed=request["seed"])
         src, tgt = [src[row] for row in rows], [tgt[row] for row in rows]
     precision = choose("auto", torch.device("cpu")).name if tuned else "fp32"
-    wrapped = wrap(tokenizer)
+    wrapped = pretrained_tokenizer(tokenizer, MAX_LEN)
     model = MarianMTModel(
         _marian_config(model_settings(request["d_model"]), tokenizer.vocab_size, tuned=tuned)
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.settings import RunConfig
 from core.task import Effort, Facts, Grid, Metric, Placement, Task, TaskSpec
@@ -16,6 +16,12 @@ from core.translation.settings import (
     TranslationData,
     TranslationProtocol,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from core.translation.model import Transformer
+    from core.translation.tokenizer import Tokenizer
 
 SOURCES = ("pocket", "hub")
 BLEU = Metric(name="BLEU", unit="", direction="maximize", floor=0.0)
@@ -98,6 +104,37 @@ def _compare(folder: Path, other: Path) -> float | None:
     return compare(folder, other)
 
 
+def _translate(task: Task, model: torch.nn.Module, texts: Sequence[str]) -> list[str]:
+    from core.translation.task import TranslationTask
+
+    assert isinstance(task, TranslationTask)
+    return task.translate(model, texts)
+
+
+def _export_transformers(task: Task, model: torch.nn.Module, folder: Path) -> str:
+    from core.translation.pretrained import write_pretrained
+
+    return write_pretrained(*_parts(task, model), folder)
+
+
+def _export_ctranslate2(task: Task, model: torch.nn.Module, folder: Path) -> str:
+    from core.translation.converted import write_converted
+
+    return write_converted(*_parts(task, model), folder)
+
+
+def _parts(
+    task: Task, model: torch.nn.Module
+) -> tuple[Transformer, Tokenizer, TranslationProtocol]:
+    """What a trained model is exported with."""
+    from core.translation.model import Transformer
+    from core.translation.task import TranslationTask
+
+    assert isinstance(task, TranslationTask)
+    assert isinstance(model, Transformer)
+    return model, task.tokenizer, task.protocol
+
+
 SPEC = TaskSpec(
     name="translation",
     metric=BLEU,
@@ -117,5 +154,7 @@ SPEC = TaskSpec(
     least_memory=_least_memory,
     compare=_compare,
     signature=_signature,
+    translate=_translate,
+    exports={"transformers": _export_transformers, "ctranslate2": _export_ctranslate2},
     final_line="FINAL_TEST_BLEU",
 )

@@ -26,6 +26,7 @@ from core.translation.settings import (
 )
 from core.translation.spec import BLEU
 from core.translation.special import PAD_ID
+from core.translation.tokenizer import Tokenizer
 
 _WORTH_SHARING = 2**20
 """Batch size times squared width from which a matrix product gains by a second thread. At 16 pairs
@@ -86,7 +87,7 @@ class TranslationTask(FusableTask):
                 "structure": dict(config.groups["model"]),
                 "protocol": {key: recipe[key] for key in _PRETRAIN_KEYS},
                 "data": config.data_digest,
-                "tokenizer": self._data.tokenizer.digest,
+                "tokenizer": self.tokenizer.digest,
                 "seed": config.structure_seed,
             }
             stages.append(
@@ -127,11 +128,19 @@ class TranslationTask(FusableTask):
         )
 
     @property
+    def protocol(self) -> TranslationProtocol:
+        return self._protocol
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._data.tokenizer
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         return self._stages
 
     def build_model(self) -> Transformer:
-        return Transformer(self._model_settings, self._data.tokenizer.vocab_size, PAD_ID)
+        return Transformer(self._model_settings, self.tokenizer.vocab_size, PAD_ID)
 
     def batch(self, stage: Stage, step: int) -> Batch:
         return self._batches[stage.name].batch(step)
@@ -205,7 +214,7 @@ class TranslationTask(FusableTask):
         texts: dict[str, Sequence[str]] = {"validation.hyp": hypotheses}
         if final:
             texts |= {"validation.src": captions.src, "validation.ref": captions.tgt}
-            texts["validation.beam"] = self._translate(model, captions.src[:SHOWN_SAMPLES])
+            texts["validation.beam"] = self.translate(model, captions.src[:SHOWN_SAMPLES])
         if of_talks is not None:
             talks = self._data.held_out["finetune"]["validation"]
             metrics["finetune_bleu"] = corpus_bleu(of_talks, talks.tgt).value
@@ -219,12 +228,12 @@ class TranslationTask(FusableTask):
                 where=f"{self._config.data.get('source')}",
                 way_out="Name its file in the study's [data.pretrain] test.",
             )
-        hypotheses = self._translate(model, pairs.src)
+        hypotheses = self.translate(model, pairs.src)
         bleu = corpus_bleu(hypotheses, pairs.tgt)
         texts = {"test.hyp": hypotheses, "test.src": pairs.src, "test.ref": pairs.tgt}
         return Scores(bleu.value, {"empty": float(bleu.empty)}, bleu.signature, _as_files(texts))
 
-    def _translate(self, model: torch.nn.Module, sources: Sequence[str]) -> list[str]:
+    def translate(self, model: torch.nn.Module, sources: Sequence[str]) -> list[str]:
         """By beam search, as the protocol has it."""
         assert isinstance(model, Transformer)
         if self._protocol.beam_size == 1:
@@ -236,7 +245,7 @@ class TranslationTask(FusableTask):
             max_len=self._protocol.max_len,
             length_penalty=self._protocol.length_penalty,
         )
-        return self._data.tokenizer.decode(found)
+        return self.tokenizer.decode(found)
 
     def _translate_greedily(
         self, model: torch.nn.Module, sources: Sequence[str], members: int
@@ -246,12 +255,12 @@ class TranslationTask(FusableTask):
         found = greedy_stacked(
             model, self._encode(sources), members=members, max_len=self._protocol.max_len
         )
-        return [self._data.tokenizer.decode(own) for own in found]
+        return [self.tokenizer.decode(own) for own in found]
 
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
         """A source is cut as in training: to `max_len` tokens with its `<eos>`."""
         longest = self._protocol.max_len - 1
-        return [source[:longest] for source in self._data.tokenizer.encode(sources)]
+        return [source[:longest] for source in self.tokenizer.encode(sources)]
 
     def useful_threads(self, available: int) -> int:
         work = self._protocol.batch_size * self._model_settings.d_model**2
@@ -259,7 +268,7 @@ class TranslationTask(FusableTask):
 
     def facts(self) -> Mapping[str, Any]:
         return {
-            "vocab_size": self._data.tokenizer.vocab_size,
+            "vocab_size": self.tokenizer.vocab_size,
             "truncated_pairs": {name: plan.truncated for name, plan in self._batches.items()},
         }
 

@@ -46,7 +46,7 @@ def facts_table(record: StudyRecord) -> pd.DataFrame:
         ("run folders' schema version", SCHEMA_VERSION),
         ("hpo", __version__),
         ("Python", platform.python_version()),
-        *((name, _version(name)) for name in _PACKAGES),
+        *((name, package_version(name)) for name in _PACKAGES),
     ]
     return text_table(((name, value_text(value)) for name, value in rows), ["name", "value"])
 
@@ -67,7 +67,7 @@ def _facts_of_best(record: StudyRecord) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
     """The installed version, without importing the package."""
     try:
         return version(package)

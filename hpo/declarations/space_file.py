@@ -29,7 +29,7 @@ from hpo.mistakes import DeclarationError
 from hpo.names import label
 
 
-class _SpaceFile(Settings):
+class SpaceFile(Settings):
     """The top of a search space's file."""
 
     description: str = ""
@@ -47,7 +47,7 @@ def read_space(path: Path, protocol: Settings | None = None) -> SearchSpace:
     Raises: DeclarationError for the first mistake found.
     """
     where = label(path)
-    file = read_model(_SpaceFile, read_toml(path), where=lambda _: where)
+    file = read_model(SpaceFile, read_toml(path), where=lambda _: where)
     spec = task_named(file.task, where=where)
     reader = _Reader(spec, where)
     settings = reader.read_settings(file.settings)

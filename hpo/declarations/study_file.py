@@ -49,7 +49,7 @@ from hpo.mistakes import DeclarationError
 from hpo.names import check_name, label
 
 
-class _StudyFile(Settings):
+class StudyFile(Settings):
     """The top of a study's file."""
 
     description: str = ""
@@ -113,7 +113,7 @@ def load_study(
         changes.append(Override(("data", "source"), data, f"--data {data}"))
     origin = Origin(label(path), tuple(changes))
     table = apply_overrides(read_toml(path), changes)
-    file = read_model(_StudyFile, table, where=origin.of)
+    file = read_model(StudyFile, table, where=origin.of)
     loader = _Loader(origin, path, task_named(file.task, where=origin.of(("task",))))
     study_name = path.stem if name is None else name
     check_name(

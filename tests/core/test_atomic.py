@@ -11,10 +11,10 @@ import torch
 from toy_task import toy_config
 
 from core import atomic, registry
-from core.atomic import remove_leftovers, replace_text
+from core.atomic import remove_leftovers, replace_text, write_folder
 from core.bundle import read_bundle, write_bundle
 from core.checkpoint import load_checkpoint
-from core.errors import DiskFullError
+from core.errors import DiskFullError, FolderTakenError
 from core.run import run
 from core.task import Evaluation, Outcome, Placement, Progress, Verdict
 from core.telemetry import read_telemetry
@@ -121,3 +121,46 @@ def test_files_and_folders_are_for_their_owner_only(tmp_path: Path) -> None:
         if path.suffix != ".lock"
     }
     assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items()), modes
+
+
+def _write_two(folder: Path) -> None:
+    (folder / "below").mkdir()
+    (folder / "below" / "one").write_text("1")
+    (folder / "two").write_text("2")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_is_made_whole_where_there_is_nothing(is_there: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "made"
+    if is_there:
+        folder.mkdir(parents=True)
+    write_folder(folder, _write_two)
+    assert (folder / "below" / "one").read_text() + (folder / "two").read_text() == "12"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_is_not_empty_is_refused_before_and_after(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+
+    def write_while_somebody_else_does(empty: Path) -> None:
+        _write_two(empty)
+        folder.mkdir()
+        (folder / "theirs").write_text("t")
+
+    for write in (write_while_somebody_else_does, _write_two):
+        with pytest.raises(FolderTakenError, match="made: there is something here already"):
+            write_folder(folder, write)
+        assert [path.name for path in tmp_path.rglob("*")] == ["made", "theirs"]
+    with pytest.raises(FolderTakenError):
+        write_folder(folder / "theirs", _write_two)
+
+
+def test_a_folder_for_which_there_is_no_room_is_not_made(tmp_path: Path) -> None:
+    def write(empty: Path) -> None:
+        _write_two(empty)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match=r"disk full: .*made"):
+        write_folder(tmp_path / "made", write)
+    assert list(tmp_path.iterdir()) == []

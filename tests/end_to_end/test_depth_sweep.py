@@ -114,6 +114,49 @@ def test_show_lists_the_trials_and_then_one(tiny_study: Study, command: Command)
     assert err.startswith("hpo: depth_sweep has no trial 7. See `")
 
 
+def test_translate_gives_a_line_for_each_text(tiny_study: Study, command: Command) -> None:
+    folder, _ = tiny_study
+    texts = ("Ein Hund läuft.", " ", "Zwei Kinder spielen.")
+    code, out, err = command("translate", "depth_sweep", *texts, cwd=folder)
+    assert (code, err) == (0, "")
+    # So small a model may have nothing to say.
+    _, blank, _, end = out.split("\n")
+    assert (blank, end) == ("", "")
+    assert command("translate", "--trial", "1", "depth_sweep", texts[2], cwd=folder)[0] == 0
+    code, out, err = command("translate", "depth_sweep", "--trial", "2", "x", cwd=folder)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_translate_reads_standard_input_line_by_line(tiny_study: Study) -> None:
+    folder, _ = tiny_study
+    words = [sys.executable, "-m", "hpo", "translate", "depth_sweep"]
+    with subprocess.Popen(
+        words, cwd=folder, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for line in (b"Ein Hund.\n", b"Eine Frau.\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n"), "answered before the next line comes"
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_export_writes_a_folder_that_transformers_loads(
+    tiny_study: Study, command: Command, tmp_path: Path
+) -> None:
+    folder, _ = tiny_study
+    into = tmp_path / "out"
+    words = ("export", "depth_sweep", "1", "--format", "transformers", str(into))
+    assert command(*words, cwd=folder) == (0, f"depth_sweep, trial 1: {into}\n", "")
+    assert "# depth_sweep, trial 1\n" in (into / "README.md").read_text("utf-8")
+    names = {path.name for path in into.iterdir()}
+    assert names > {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"}
+    code, out, err = command(*words, cwd=folder)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
 def test_studies_lists_what_was_run_beside_what_is_declared(
     tiny_study: Study, command: Command
 ) -> None:

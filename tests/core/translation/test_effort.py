@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.peers.twin import twin
 from core.task import Effort, Load
 from core.translation.effort import update_flops
 from core.translation.model import Transformer
 from core.translation.settings import FinetuneSettings, ModelSettings, TranslationProtocol
 from core.translation.spec import SPEC
 from core.translation.special import PAD_ID
+from core.translation.twin import twin
 
 
 def effort(model: dict[str, Any] | None = None, **protocol: Any) -> Effort:

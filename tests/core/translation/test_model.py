@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from lively import SETTINGS, VOCAB, lively_model, random_ids
 from torch import nn
 
-from benchmarks.peers.twin import twin
 from core.nn import token_cross_entropy
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings
 from core.translation.special import PAD_ID
+from core.translation.twin import twin
 
 B, S, T = 5, 7, 11
 
