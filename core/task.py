@@ -357,5 +357,7 @@ class TaskSpec:
     were it only by which examples the set happens to hold; None where a folder lacks the texts."""
     signature: Callable[[Any], str] | None = None
     """Protocol -> how a test score is computed, in the words of `Scores.signature`."""
+    is_fusable: bool = False
+    """Whether `build` gives a `FusableTask`, whatever the structure."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""
