@@ -17,7 +17,7 @@ import torch
 
 from core.nn.dropout import drawing_from
 from core.optimizer import StageOptimizer
-from core.registry import find_task
+from core.registry import digest_of_shared
 from core.reporting import End
 from core.seeding import put_generators, read_generators
 from core.settings import RunConfig
@@ -27,6 +27,9 @@ from core.stopwatch import evaluating, training
 from core.task import FusableTask, OnEvent, Outcome, Placement, Scores, Stage
 from core.train import Run
 
+OnOutcome = Callable[[int, Outcome], None]
+"""(place of a run among those that were given, what it came to)."""
+
 
 def train_fused(  # noqa: PLR0917  # as `train` has them
     tasks: Sequence[FusableTask],
@@ -35,8 +38,11 @@ def train_fused(  # noqa: PLR0917  # as `train` has them
     folders: Sequence[Path],
     cache: StageCache | None,
     on_events: Sequence[OnEvent],
+    on_outcome: OnOutcome = lambda index, outcome: None,
 ) -> list[Outcome]:
     """What `train` gives for each configuration, up to rounding; the last stage is trained fused.
+
+    `on_outcome` is called as soon as a run has left, and the others wait meanwhile.
 
     Whoever is told to end, diverges or collapses leaves, and the others go on. A folder is as
     `train` leaves it, and what one paused the other takes up. With dropout a run's numbers depend
@@ -45,13 +51,13 @@ def train_fused(  # noqa: PLR0917  # as `train` has them
     Raises: ValueError if the configurations differ in more than seed and fine-tuning; TypeError if
         the model cannot be stacked; what `train` raises, for all of them.
     """
-    if len({_digest_of_shared(config) for config in configs}) > 1:
+    if len({digest_of_shared(config) for config in configs}) > 1:
         raise ValueError("only runs of one structure, protocol and data can be fused")
     members: list[_Member] = []
     outcomes: dict[int, Outcome] = {}
     given = zip(tasks, configs, folders, on_events, strict=True)
     for index, (task, config, folder, on_event) in enumerate(given):
-        member = _Member(index, task, config, placement, folder, cache, on_event)
+        member = _Member(index, task, config, placement, folder, cache, on_event, on_outcome)
         end = member.reach_last_stage()
         if end is None:
             members.append(member)
@@ -59,12 +65,6 @@ def train_fused(  # noqa: PLR0917  # as `train` has them
             outcomes[index] = member.conclude(end)
     outcomes |= _Company(members).train()
     return [outcomes[index] for index in range(len(tasks))]
-
-
-def _digest_of_shared(config: RunConfig) -> str:
-    structure = find_task(config.task).structure_group
-    groups = {structure: config.groups[structure]}
-    return config.model_copy(update={"seed": 0, "groups": groups}).digest()
 
 
 class _Member(Run):
@@ -79,9 +79,11 @@ class _Member(Run):
         folder: Path,
         cache: StageCache | None,
         on_event: OnEvent,
+        on_outcome: OnOutcome,
     ) -> None:
         super().__init__(task, config, placement, folder, cache, on_event)
         self.index, self.task = index, task
+        self._on_outcome = on_outcome
         self.generator = torch.Generator()
         """Draws this member's masks on the CPU, as torch's global one would."""
         self.joined = 1
@@ -101,7 +103,9 @@ class _Member(Run):
 
     def conclude(self, end: End | None) -> Outcome:
         outcome = super().conclude(end)
-        return replace(outcome, facts={**outcome.facts, "fused_runs": self.joined})
+        outcome = replace(outcome, facts={**outcome.facts, "fused_runs": self.joined})
+        self._on_outcome(self.index, outcome)
+        return outcome
 
     @property
     def is_through(self) -> bool:

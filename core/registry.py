@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from core.errors import SettingsError, did_you_mean
+from core.settings import RunConfig
 from core.task import TaskSpec
 
 _MODULES = {"translation": "core.translation.spec"}
@@ -30,3 +31,10 @@ def find_task(name: str) -> TaskSpec:
     spec = import_module(_MODULES[name]).SPEC
     assert isinstance(spec, TaskSpec)
     return spec
+
+
+def digest_of_shared(config: RunConfig) -> str:
+    """SHA-256 of what runs trained as one have in common: all but seed and fine-tuning."""
+    structure = find_task(config.task).structure_group
+    groups = {structure: config.groups[structure]}
+    return config.model_copy(update={"seed": 0, "groups": groups}).digest()

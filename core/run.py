@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,17 @@ from core.history import evaluation_from_json
 from core.registry import all_tasks, find_task
 from core.sealed import read_sealed, write_sealed
 from core.settings import RunConfig
-from core.task import Cost, Health, OnEvent, Outcome, OutcomeState, Placement, Scores, Task
+from core.task import (
+    Cost,
+    FusableTask,
+    Health,
+    OnEvent,
+    Outcome,
+    OutcomeState,
+    Placement,
+    Scores,
+    Task,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +92,60 @@ def run(
     if outcome.state is not OutcomeState.PAUSED:
         remove_checkpoint(folder / "checkpoint")
     return outcome
+
+
+def run_fused(  # noqa: PLR0917  # as `run` has them
+    configs: Sequence[RunConfig],
+    placement: Placement,
+    folders: Sequence[Path],
+    cache_dir: Path,
+    on_events: Sequence[OnEvent],
+    on_outcome: Callable[[int, Outcome], None],
+) -> None:
+    """Does what `run` does for each of several, which are trained as one (`core.fused`).
+
+    `on_outcome` is called with a run's index as soon as it has left; its folder is then as `run`
+    leaves it.
+
+    Raises: what `run` raises, for all that have not left.
+    """
+    from core.checkpoint import remove_checkpoint
+    from core.fused import train_fused
+    from core.stage_cache import StageCache
+    from core.stage_entries import FOLDER, cache_limit
+
+    left: list[int] = []
+    tasks: list[FusableTask] = []
+    for index, (config, folder) in enumerate(zip(configs, folders, strict=True)):
+        make_folder(folder)
+        _take_folder(folder, config)
+        outcome = _read_final(folder)
+        if outcome is None:
+            (folder / _OUTCOME).unlink(missing_ok=True)
+            task = find_task(config.task).build(config, placement, cache_dir)
+            assert isinstance(task, FusableTask)
+            tasks.append(task)
+            left.append(index)
+        else:
+            remove_checkpoint(folder / "checkpoint")
+            on_outcome(index, outcome)
+
+    def conclude(place: int, outcome: Outcome) -> None:
+        folder = folders[left[place]]
+        _write_outcome(folder, outcome)
+        if outcome.state is not OutcomeState.PAUSED:
+            remove_checkpoint(folder / "checkpoint")
+        on_outcome(left[place], outcome)
+
+    train_fused(
+        tasks,
+        [configs[index] for index in left],
+        placement,
+        [folders[index] for index in left],
+        StageCache(cache_dir / FOLDER, cache_limit()),
+        [on_events[index] for index in left],
+        conclude,
+    )
 
 
 def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:

@@ -365,5 +365,7 @@ class TaskSpec:
     )
     """By the name of a format: (a run's task, its trained model, an empty folder) -> how to load
     what it wrote there, as Markdown in which FOLDER stands for the folder."""
+    is_fusable: bool = False
+    """Whether `build` gives a `FusableTask`, whatever the structure."""
     final_line: str = "FINAL_TEST"
     """Name of the line that announces the test score, such as `FINAL_TEST_BLEU`."""

@@ -65,6 +65,7 @@ def run(
     jobs: int | None = None,
     gpus: Literal["all"] | Sequence[int] | None = None,
     trials_per_gpu: int | None = None,
+    fuse: int = 1,
     cluster: str | None = None,
     runs_dir: str | Path = "runs",
     storage: str | None = None,
@@ -81,6 +82,8 @@ def run(
         jobs: trials at the same time on the CPU; without it GPUs are used, or one job on the CPU.
         gpus: positions in the list of visible GPUs; all by default.
         trials_per_gpu: trials at the same time on each GPU; 1 by default.
+        fuse: trials of one structure that are trained as one model in each process, at most; pays
+            on a GPU.
         cluster: address of the Ray cluster on which they run, `auto`, `local` or `ray://HOST:PORT`;
             by default they run on this machine.
         runs_dir: folder of the trials' files and, by default, of the database.
@@ -102,6 +105,7 @@ def run(
         jobs=jobs,
         gpus="all" if gpus == "all" else None if gpus is None else tuple(map(int, gpus)),
         trials_per_gpu=trials_per_gpu,
+        fuse=fuse,
         cluster=cluster,
         runs_dir=Path(runs_dir),
         storage=storage,

@@ -156,6 +156,14 @@ def _add_run_options(run: _Parser) -> None:
     )
     _add_study_options(run)
     run.add_argument(
+        "--fuse",
+        type=_whole_number("--fuse", 1),
+        default=1,
+        metavar="K",
+        help="trials of one structure to train as one model in each process, at most; pays on a "
+        "GPU (default: 1)",
+    )
+    run.add_argument(
         "--cluster",
         type=_cluster,
         metavar="auto|local|ray://HOST:PORT",

@@ -71,6 +71,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         jobs=arguments.jobs,
         gpus=arguments.gpus,
         trials_per_gpu=arguments.trials_per_gpu,
+        fuse=arguments.fuse,
         runs_dir=arguments.runs_dir,
         storage=arguments.storage,
         cluster=arguments.cluster,

@@ -21,6 +21,8 @@ class RunOptions:
     """Positions in the list of visible GPUs; all by default."""
     trials_per_gpu: int | None = None
     """Trials at the same time on each GPU; 1 by default."""
+    fuse: int = 1
+    """Trials of one structure that are trained as one, at most, in each of these places."""
     cluster: str | None = None
     """Address of the Ray cluster on which trials run: `auto`, `local` or `ray://HOST:PORT`."""
     runs_dir: Path = Path("runs")
@@ -41,6 +43,7 @@ class RunOptions:
             "jobs": self.jobs,
             "gpus": gpus,
             "trials_per_gpu": self.trials_per_gpu,
+            "fuse": self.fuse if self.fuse > 1 else None,
             "cluster": self.cluster,
             "again": self.again or None,
         }

@@ -81,6 +81,7 @@ class Phases:
         """Finishes the trials, repeats the best, and reads the test set if that is to be done."""
         if not self._is_finished:
             self._drive(scheduler)
+        self._shift.narrow(self._processes)  # what follows is done one run at a time in each
         if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
             self._hold_finals()
         if self.stop not in (Stop.INTERRUPTED, Stop.FAILED):
@@ -90,6 +91,11 @@ class Phases:
         if self.stop is not None:
             self.optuna_study.set_user_attr(attributes.STOPPED, self.stop.value)
             self.clock.save(now=True)
+
+    @property
+    def _processes(self) -> int:
+        """Of the slots, which come first those that have no other one before them in it."""
+        return max(len(self.slots) // self.options.fuse, 1)
 
     @property
     def _is_finished(self) -> bool:
@@ -182,7 +188,7 @@ class Phases:
             self.study,
             self.options.storage,
             self.folder.runs,
-            jobs=len(self.slots),
+            jobs=self._processes,
             on_gpu=is_on_gpu(self.slots[0].device),
         )
         return Forecast(self.study, known.model, self._roster)
@@ -195,7 +201,7 @@ class Phases:
             self._forecast,
             self.clock,
             limit_s=self.options.time_limit_s,
-            slots=len(self.slots),
+            slots=self._processes,
         )
 
     @cached_property
@@ -258,12 +264,12 @@ class Phases:
         """Readings of the test set beside the first: of other finalists and of repeats."""
         assert self._finals is not None
         standings = self._finals.standings
-        return len(standings.finalists) - 1 + len(standings.repeats) + len(self.slots) - 1
+        return len(standings.finalists) - 1 + len(standings.repeats) + self._processes - 1
 
     def _tell_that_it_goes_on(self) -> None:
         best, finished = trials.best(self.optuna_study), len(trials.finished(self.optuna_study))
         leader = None if best is None or best.value is None else (best.number, best.value)
-        name, slots = self.study.name, len(self.slots)
+        name, slots = self.study.name, self._processes
         self.observe(StudyStarted(name, finished, self.total, slots, True, leader))
 
     def _read_test_set(self) -> None:

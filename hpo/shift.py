@@ -92,6 +92,10 @@ class Shift:
     def is_stopping(self) -> bool:
         return self.is_interrupted or self.has_failed
 
+    def narrow(self, count: int) -> None:
+        """Leaves work to the first `count` slots."""
+        self.slots = self.slots[:count]
+
     def serves(self, index: int) -> bool:
         """Whether a slot is given work: not one whose device is in quarantine."""
         return self.slots[index].device not in self._quarantine.devices

@@ -25,6 +25,8 @@ class Work:
     config: RunConfig
     folder: Path
     """The trial's; a checkpoint in it is gone on from."""
+    is_alone: bool = False
+    """It is not to be trained together with others, so that nothing depends on its company."""
 
 
 BreakdownKind = Literal["error", "died", "killed", "hung", "memory", "device", "lost"]
@@ -33,7 +35,8 @@ BreakdownKind = Literal["error", "died", "killed", "hung", "memory", "device", "
 `error`: an exception in the trial. `died`: a signal, or an exit. `killed`: SIGKILL
 from outside, while the kernel was not short of memory. `hung`: silent for too long. `memory`: none
 was left, of the machine or of the device. `device`: a CUDA error after which the process is
-useless, and maybe the device. `lost`: the whole place went away, as a cluster's node may.
+useless, and maybe the device. `lost`: the whole place went away, as a cluster's node may, or the
+worker broke down with several trials in it, of which it may be any.
 """
 
 
@@ -64,7 +67,10 @@ class Slot(Protocol):
 
     @property
     def name(self) -> str:
-        """For people: `cpu`, `cpu 1`, `gpu 1`, `gpu 1 #2` for a second trial on one GPU."""
+        """For people: `cpu`, `cpu 1`, `gpu 1`, `gpu 1 #2` for a second trial on one GPU.
+
+        `gpu 1 +2` is a second one in the same process.
+        """
         ...
 
     @property

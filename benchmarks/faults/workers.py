@@ -8,11 +8,17 @@ import time
 
 from benchmarks.faults.driver import is_alive
 from benchmarks.faults.registry import Fault
-from benchmarks.faults.rig import MOST_TRIALS, Bench, Rig, Row
+from benchmarks.faults.rig import MOST_TRIALS, PATIENCE_S, Bench, Rig, Row
 
 MEDIAN_S, MOST_S = 1.0, 3.0
 """A dead worker is replaced in that time: the first step of the trial's next attempt."""
 _TRIAL_S = 0.2
+_ALIKE = """\
+task = "toy"
+[parameters]
+"finetune.rate" = { type = "float", low = 1e-5, high = 1e-1, log = true }
+"""
+"""A search space of one structure."""
 
 
 def kill_workers(bench: Bench, row: Row) -> None:
@@ -70,7 +76,26 @@ def _run_and_kill(bench: Bench, rig: Rig, most: int, gap_s: float) -> list[tuple
     return deaths
 
 
+def kill_shared_workers(bench: Bench, row: Row) -> None:
+    """Kills a worker with several trials in it at a random moment, and often the next one."""
+    options: dict[str, object] = {"trials": 8, "slots": 1, "space": _ALIKE}
+    for _ in range(bench.times(20, 2)):
+        rig = bench.rig(**options)
+        driver = rig.start("--fuse", "4")
+        for steps in sorted(bench.random.sample(range(4, 120), 2)):
+            rig.wait_for_steps(steps)
+            pid = rig.journal.lines()[-1].pid
+            if is_alive(pid) and not driver.has_ended:
+                os.kill(pid, signal.SIGKILL)
+                row.injections += 1
+        driver.wait(PATIENCE_S)
+        row.expect(driver.code == 0, f"{rig.name}: exit code {driver.code}")
+        row.add(rig.audit(bench.undisturbed(**options)), rig.name)
+        row.message = row.message or driver.line_with("trials in it")
+
+
 FAULTS = (
     Fault("worker killed at a random moment", "workers", kill_workers),
     Fault("worker killed now and then", "workers", kill_workers_seldom),
+    Fault("worker with several trials in it killed", "workers", kill_shared_workers),
 )

@@ -152,6 +152,7 @@ SPEC = TaskSpec(
     count_weights=_count_weights,
     effort=_effort,
     least_memory=_least_memory,
+    is_fusable=True,
     compare=_compare,
     signature=_signature,
     translate=_translate,

@@ -273,7 +273,7 @@ class Finals:
             total = self._study.grid.total_steps
             self._observe(RepeatStarted(job.trial, job.seed, index, attempt, total, slot.name))
             self._log.begin(job.trial, job.seed, slot.name, place, is_again=attempt > 1)
-        work = Work(job.trial, attempt, config, place)
+        work = Work(job.trial, attempt, config, place, is_alone=True)
         try:
             with self._shift.attempt(index, job, partial(self._is_overdue, job)):
                 outcome = slot.run(work, partial(self._answer, job, slot))

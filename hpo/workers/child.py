@@ -15,19 +15,21 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from core.atomic import is_full, make_folder
 from core.errors import DiskFullError, UserError
-from core.task import Evaluation, Placement, Progress, Verdict
+from core.task import Evaluation, Outcome, Placement, Progress, Verdict
 from hpo.processes import ProcessId
 from hpo.workers.breakdowns import kind_of, line_of
 from hpo.workers.messages import (
     Answer,
     Begun,
+    Company,
     Done,
     Failed,
     Hello,
@@ -35,6 +37,7 @@ from hpo.workers.messages import (
     Job,
     Report,
     Station,
+    Ticket,
     Warm,
     Warmed,
     plain,
@@ -65,6 +68,8 @@ def main() -> None:
             return
         if isinstance(job, Job):
             child.do(job)
+        elif isinstance(job, Company):
+            child.do_together(job.jobs)
         elif isinstance(job, Station):
             child.take_station(job)
         elif isinstance(job, Warm):
@@ -97,8 +102,7 @@ class _Child:
         self._driver = driver
         self._wanted = "cpu"
         self._placement: Placement | None = None
-        self._job: Job | None = None
-        self._interrupted: Verdict | None = None
+        self._interrupted: dict[Ticket, Verdict] = {}
 
     def warm(self) -> None:
         """Loads what jobs need. What fails here fails again in a job, which has a log."""
@@ -114,7 +118,7 @@ class _Child:
 
     def do(self, job: Job) -> None:
         """Runs a job and sends what it came to."""
-        self._job, self._interrupted = job, None
+        self._interrupted.clear()
         self._connection.send(Begun(job.ticket))
         answer: Done | Failed
         try:
@@ -123,30 +127,73 @@ class _Child:
             with occupying(job.folder, self._driver):
                 answer = Done(job.ticket, plain(self._do(job)))
         except BaseException as error:  # a trial that calls sys.exit ends no worker
-            if not isinstance(error, UserError):
-                with contextlib.suppress(OSError):  # no room for the log either
-                    traceback.print_exc()
+            _log(error)
             answer = _failure_of(error, job)
         _write_output_to(Path(os.devnull))
         self._connection.send(answer)
 
+    def do_together(self, jobs: Sequence[Job]) -> None:
+        """Runs jobs as one and sends what each came to, as soon as it has left.
+
+        All write into the first one's log; the others' say so.
+        """
+        self._interrupted.clear()
+        self._connection.send(Begun(jobs[0].ticket))
+        here = {job.ticket: contextlib.ExitStack() for job in jobs}
+
+        def leave(index: int, outcome: Outcome) -> None:
+            ticket = jobs[index].ticket
+            here.pop(ticket).close()
+            self._connection.send(Done(ticket, plain(outcome)))
+
+        fault: Failed | None = None
+        try:
+            with contextlib.ExitStack() as stays:
+                log = jobs[0].folder / "worker.log"
+                for job in jobs:
+                    make_folder(job.folder)
+                    _write_output_to(job.folder / "worker.log")
+                    print(f"trained together with others; what is said is in {log}")
+                    stays.enter_context(here[job.ticket])
+                    here[job.ticket].enter_context(occupying(job.folder, self._driver))
+                _write_output_to(log)
+                module, placement = self._prepare()
+                module.run_fused(
+                    [job.config for job in jobs],
+                    placement,
+                    [job.folder for job in jobs],
+                    self._hello.cache,
+                    [partial(self._on_event, job.ticket) for job in jobs],
+                    leave,
+                )
+        except BaseException as error:
+            _log(error)
+            left = next((job for job in jobs if job.ticket in here), jobs[0])
+            fault = _failure_of(error, left)
+        _write_output_to(Path(os.devnull))
+        if fault is not None:
+            self._connection.send(fault)
+
     def _do(self, job: Job) -> Any:
+        module, placement = self._prepare()
+        if job.kind == "score_test":
+            return module.score_test(job.config, placement, job.folder, self._hello.cache)
+        on_event = partial(self._on_event, job.ticket)
+        return module.run(job.config, placement, job.folder, self._hello.cache, on_event)
+
+    def _prepare(self) -> tuple[Any, Placement]:
+        """The module that does the work, and where."""
         module = importlib.import_module(self._hello.module)
         if self._placement is None:
             self._placement = Placement(_working_device(self._wanted), self._hello.threads)
-        if job.kind == "score_test":
-            return module.score_test(job.config, self._placement, job.folder, self._hello.cache)
-        return module.run(
-            job.config, self._placement, job.folder, self._hello.cache, self._on_event
-        )
+        return module, self._placement
 
-    def _on_event(self, event: Progress | Evaluation) -> Verdict:
-        assert self._job is not None
-        self._connection.send(Report(self._job.ticket, plain(event)))
+    def _on_event(self, ticket: Ticket, event: Progress | Evaluation) -> Verdict:
+        self._connection.send(Report(ticket, plain(event)))
         if isinstance(event, Progress):
             while self._connection.poll():
                 self._hear(self._connection.recv())
-            return self._interrupted or Verdict.CONTINUE
+            return self._interrupted.get(ticket, Verdict.CONTINUE)
         while True:
             message = self._connection.recv()
             if isinstance(message, Answer):
@@ -155,7 +202,7 @@ class _Child:
 
     def _hear(self, message: object) -> None:
         if isinstance(message, Interrupt):
-            self._interrupted = message.verdict
+            self._interrupted[message.ticket] = message.verdict
 
 
 @contextlib.contextmanager
@@ -177,6 +224,13 @@ def _leaving_cuda_alone() -> Iterator[None]:
 
 def _nothing() -> None:
     """What a module has to load that says nothing of it."""
+
+
+def _log(error: BaseException) -> None:
+    """Writes the traceback of what is not the user's mistake."""
+    if not isinstance(error, UserError):
+        with contextlib.suppress(OSError):  # no room for the log either
+            traceback.print_exc()
 
 
 def _failure_of(error: BaseException, job: Job) -> Failed:

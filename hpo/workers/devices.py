@@ -115,7 +115,11 @@ def local_places(
 
 def refuse_contradictions(options: RunOptions) -> None:
     """Raises: SettingsError for options that exclude each other, whatever devices there are."""
-    for name, value in (("--jobs", options.jobs), ("--trials-per-gpu", options.trials_per_gpu)):
+    for name, value in (
+        ("--jobs", options.jobs),
+        ("--trials-per-gpu", options.trials_per_gpu),
+        ("--fuse", options.fuse),
+    ):
         if value is not None and value < 1:
             raise SettingsError("must be at least 1", where=name, got=value)
     for name, given in (("--gpus", options.gpus), ("--trials-per-gpu", options.trials_per_gpu)):
@@ -125,6 +129,13 @@ def refuse_contradictions(options: RunOptions) -> None:
                 got=f"--jobs {options.jobs}",
                 way_out="For several trials on one GPU at a time give --trials-per-gpu alone.",
             )
+    if options.cluster is not None and options.fuse > 1:
+        raise SettingsError(
+            "trials are trained as one on this machine alone",
+            where="--fuse",
+            got=f"--fuse {options.fuse} with --cluster",
+            way_out="Leave one of the two out.",
+        )
     if isinstance(options.gpus, tuple) and len(set(options.gpus)) < max(len(options.gpus), 1):
         raise SettingsError(
             "each GPU is to be named once",

@@ -11,10 +11,22 @@ from core.task import OnEvent, Outcome, Progress, Scores, Verdict
 from hpo.options import RunOptions
 from hpo.slots import Slot, Work, WorkerError, WorkerMistakeError, threads_per_slot
 from hpo.workers.devices import Place, local_places
-from hpo.workers.messages import Answer, Begun, Done, Failed, Hello, Interrupt, Job, Report, Ticket
+from hpo.workers.messages import (
+    Answer,
+    Begun,
+    Company,
+    Done,
+    Failed,
+    Hello,
+    Interrupt,
+    Job,
+    Report,
+    Ticket,
+)
 from hpo.workers.nursery import Nursery
 from hpo.workers.process import ChildProcess
 
+_Leave = Callable[[Ticket, Outcome | Scores], None]
 SILENCE_S = 1800.0
 """A child that says nothing for so long hangs; the longest silence is an evaluation."""
 
@@ -34,7 +46,14 @@ def local_slots(
     places = local_places(options, say=say)
     hello = Hello(module, tuple(sys.path), threads_per_slot(len(places)), cache)
     nursery = Nursery(hello, say)
-    return [LocalSlot(nursery, place) for place in places]
+    slots = [LocalSlot(nursery, place) for place in places]
+    if options.fuse == 1:
+        return slots
+    from hpo.workers.fused import seats
+
+    if say is not None and places[0].gpu is None:
+        say("--fuse pays on a GPU: on the CPU trials in one take as long as one after another")
+    return seats(slots, places, options.fuse)
 
 
 class LocalSlot:
@@ -55,13 +74,35 @@ class LocalSlot:
     def run(self, work: Work, on_event: OnEvent) -> Outcome:
         """See `Slot.run`."""
         job = Job("run", (work.number, work.attempt), work.config, work.folder)
-        outcome = self._do(job, on_event)
+        outcome = self._do_one(job, on_event)
         assert isinstance(outcome, Outcome)
         return outcome
 
+    def run_together(
+        self,
+        works: Sequence[Work],
+        on_events: Sequence[OnEvent],
+        on_outcome: Callable[[int, Outcome], None],
+    ) -> None:
+        """Runs attempts at trials of one structure as one.
+
+        `on_outcome` is called with an index as soon as that attempt has left. Raises: what `run`
+        raises, for all that are left.
+        """
+        jobs = tuple(
+            Job("run", (work.number, work.attempt), work.config, work.folder) for work in works
+        )
+        tickets = [job.ticket for job in jobs]
+
+        def leave(ticket: Ticket, outcome: Outcome | Scores) -> None:
+            assert isinstance(outcome, Outcome)
+            on_outcome(tickets.index(ticket), outcome)
+
+        self._do(Company(jobs), dict(zip(tickets, on_events, strict=True)), leave)
+
     def score_test(self, config: RunConfig, folder: Path) -> Scores:
         """See `Slot.score_test`."""
-        scores = self._do(Job("score_test", (-1, 0), config, folder), _go_on)
+        scores = self._do_one(Job("score_test", (-1, 0), config, folder), _go_on)
         assert isinstance(scores, Scores)
         return scores
 
@@ -84,8 +125,14 @@ class LocalSlot:
             child.end()
         self._nursery.leave(self)
 
-    def _do(self, job: Job, on_event: OnEvent) -> Outcome | Scores:
-        """A job's result; on any way out but a result the child is not used again."""
+    def _do_one(self, job: Job, on_event: OnEvent) -> Outcome | Scores:
+        """A job's result."""
+        results: list[Outcome | Scores] = []
+        self._do(job, {job.ticket: on_event}, lambda _, result: results.append(result))
+        return results[0]
+
+    def _do(self, job: Job | Company, listeners: dict[Ticket, OnEvent], leave: _Leave) -> None:
+        """Sees a job through; on any way out but its results the child is not used again."""
         self._was_killed = False
         if self._child is not None and self._child.has_died:  # between two jobs, of neither
             self._bury()
@@ -99,14 +146,14 @@ class LocalSlot:
                 # From outside, before it had the job, which another child may have.
                 self._bury()
                 child = self._begin(job)
-            return self._follow(child, job.ticket, on_event)
+            self._follow(child, listeners, leave)
         except BaseException:
             self._bury()
             raise
         finally:
             self._is_busy = False
 
-    def _begin(self, job: Job) -> ChildProcess:
+    def _begin(self, job: Job | Company) -> ChildProcess:
         """Gives the job to the slot's child, and waits until that has it."""
         child = self._child = self._child or self._nursery.take(self._gpu)
         child.begin(job)
@@ -119,26 +166,32 @@ class LocalSlot:
         if child is not None:
             self._nursery.bury(child)
 
-    def _follow(self, child: ChildProcess, ticket: Ticket, on_event: OnEvent) -> Outcome | Scores:
-        interrupted = False
-        while True:
+    def _follow(
+        self, child: ChildProcess, listeners: dict[Ticket, OnEvent], leave: _Leave
+    ) -> None:
+        """Hears the child until all listeners' jobs have left."""
+        interrupted: set[Ticket] = set()
+        while listeners:
             message = child.receive(self._silence_s)
-            if message.ticket != ticket:
+            ticket = message.ticket
+            if ticket not in listeners:
                 continue
             if isinstance(message, Done):
-                return message.result
+                del listeners[ticket]
+                leave(ticket, message.result)
+                continue
             if isinstance(message, Failed):
                 if message.kind == "mistake":
                     raise WorkerMistakeError(message.line, message.name)
                 raise WorkerError(message.line, message.kind)
             assert isinstance(message, Report)
             self._nursery.has_begun(child)
-            verdict = on_event(message.event)
+            verdict = listeners[ticket](message.event)
             if not isinstance(message.event, Progress):
                 child.send(Answer(verdict))
-            elif verdict is not Verdict.CONTINUE and not interrupted:
-                interrupted = True
-                child.send(Interrupt(verdict))
+            elif verdict is not Verdict.CONTINUE and ticket not in interrupted:
+                interrupted.add(ticket)
+                child.send(Interrupt(ticket, verdict))
 
 
 def _go_on(_event: object) -> Verdict:

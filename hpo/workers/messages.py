@@ -55,6 +55,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Company:
+    """Down: run attempts that share a structure, trained as one. Each is told of by its ticket;
+    a `Failed` speaks for all that are left."""
+
+    jobs: tuple[Job, ...]
+
+    @property
+    def ticket(self) -> Ticket:
+        """Of the first."""
+        return self.jobs[0].ticket
+
+
+@dataclass(frozen=True)
 class Answer:
     """Down: the verdict on the evaluation sent last."""
 
@@ -63,8 +76,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Interrupt:
-    """Down, at any time: answer the next sign of life with this."""
+    """Down, at any time: answer the job's next sign of life with this."""
 
+    ticket: Ticket
     verdict: Verdict
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from hpo.slots import WorkerError
 from hpo.workers.breakdowns import kind_of, obituary
 from hpo.workers.memory import oom_kills
-from hpo.workers.messages import Hello, Job
+from hpo.workers.messages import Company, Hello, Job
 
 CREDENTIALS = ("PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
 """What opens a database is not for workers, who have nothing to do with it."""
@@ -74,8 +74,8 @@ class ChildProcess:
         except OSError:
             return True
 
-    def begin(self, job: Job) -> None:
-        """Sends a job. Raises: WorkerError if the child has died."""
+    def begin(self, job: Job | Company) -> None:
+        """Sends a job, or several. Raises: WorkerError if the child has died."""
         self._oom_kills = oom_kills()
         self.send(job)
 

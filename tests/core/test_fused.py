@@ -13,6 +13,7 @@ from torch import nn
 from core.bundle import read_bundle
 from core.fused import train_fused
 from core.history import read_curve
+from core.run import read_outcome, run_fused
 from core.settings import RunConfig
 from core.stage_cache import StageCache
 from core.task import Evaluation, Outcome, OutcomeState, Placement, Progress, Stage, Verdict
@@ -299,6 +300,37 @@ def test_a_gpu_fuses(cache: Path, tmp_path: Path) -> None:
         tasks, configs, placement, folders, stages, [Listener() for _ in configs]
     )
     assert [outcome.state for outcome in outcomes] == [OutcomeState.COMPLETED] * len(configs)
+
+
+def test_folders_are_as_run_leaves_them_and_each_is_told_as_soon_as_it_has_left(
+    cache: Path, alone: Path, tmp_path: Path
+) -> None:
+    configs = [config_of(cache, **own) for own in MEMBERS]
+    folders = [tmp_path / str(index) for index in range(len(configs))]
+    told: list[tuple[int, OutcomeState, int]] = []
+    listeners = [Listener(), Listener({6: Verdict.STOP}), Listener({8: Verdict.PAUSE})]
+
+    def on_outcome(index: int, outcome: Outcome) -> None:
+        assert read_outcome(folders[index]) == outcome
+        told.append((index, outcome.state, len(listeners[0].evaluations)))
+
+    run_fused(configs, PLACEMENT, folders, cache, listeners, on_outcome)
+    assert told == [
+        (1, OutcomeState.STOPPED, 3),
+        (2, OutcomeState.PAUSED, 4),
+        (0, OutcomeState.COMPLETED, 5),
+    ]
+    assert [(folder / "checkpoint").exists() for folder in folders] == [False, False, True]
+    told.clear()
+    # What has ended is told at once, and the paused one goes on.
+    run_fused(configs, PLACEMENT, folders, cache, [Listener() for _ in configs], on_outcome)
+    assert [(index, state) for index, state, _ in told] == [
+        (0, OutcomeState.COMPLETED),
+        (1, OutcomeState.STOPPED),
+        (2, OutcomeState.COMPLETED),
+    ]
+    for index in (0, 2):
+        assert_alike(folders[index], alone / str(index))
 
 
 def test_only_what_shares_a_structure_is_fused(cache: Path, tmp_path: Path) -> None:

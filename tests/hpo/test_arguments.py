@@ -23,6 +23,7 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "gpus": None,
         "cluster": None,
         "trials_per_gpu": None,
+        "fuse": 1,
         "seed": None,
         "data": None,
         "name": None,

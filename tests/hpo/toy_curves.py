@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +90,7 @@ SPEC = TaskSpec(
     build=lambda config, placement, cache: None,  # type: ignore[arg-type,return-value]  # never asked
     sources=("arithmetic",),
     signature=lambda protocol: SIGNATURE,
+    is_fusable=True,
     final_line="FINAL_TEST_SCORE",
 )
 
@@ -119,6 +122,33 @@ def run(
         (folder / "outcome.json").write_text(json.dumps({"state": state.value, "step": step}))
         (folder / "checkpoint" / "state.json").unlink(missing_ok=True)
     return outcome
+
+
+def run_fused(
+    configs: Sequence[RunConfig],
+    placement: Placement,
+    folders: Sequence[Path],
+    cache_dir: Path,
+    on_events: Sequence[OnEvent],
+    on_outcome: Callable[[int, Outcome], None],
+) -> None:
+    """As `core.run.run_fused`, a thread for each."""
+    turns = threading.Lock()
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with (cache_dir / "companies.txt").open("a") as log:
+        log.write(f"{' '.join(sorted(folder.name for folder in folders))}\n")
+
+    def go(index: int) -> None:
+        def hear(event: Progress | Evaluation) -> Verdict:
+            with turns:
+                return on_events[index](event)
+
+        outcome = run(configs[index], placement, folders[index], cache_dir, hear)
+        with turns:
+            on_outcome(index, outcome)
+
+    with ThreadPoolExecutor(len(configs)) as pool:
+        list(pool.map(go, range(len(configs))))
 
 
 def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:
