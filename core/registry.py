@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from core.errors import SettingsError, did_you_mean
-from core.settings import RunConfig
 from core.task import TaskSpec
+
+if TYPE_CHECKING:
+    from core.settings import RunConfig
 
 _MODULES = {"translation": "core.translation.spec"}
 
