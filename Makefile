@@ -82,7 +82,7 @@ bench-peers: $(PEERS)/.installed  ## compare with what one would use instead, an
 	$(RUN) -m benchmarks.peers.decoding
 	$(RUN) -m benchmarks.peers.configurations
 
-faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, under an hour
+faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, one to two hours
 	$(RUN) -m benchmarks.faults
 
 faults-short: $(INSTALLED)  ## inject every fault at least once, under 3 minutes

@@ -20,8 +20,6 @@ _NAMES = {
 }
 """Of databases that people may have, and that we do not test."""
 _POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
-
-
 _DEFAULT = "hpo.db"
 
 
