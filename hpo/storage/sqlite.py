@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import optuna
 import sqlalchemy
 from filelock import FileLock
 from optuna.storages import RDBStorage
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 from core.atomic import flush
 from hpo import lock
@@ -125,12 +127,20 @@ class SQLite:
     def _open(self, statement: str) -> RDBStorage:
         quieten()
         refuse_missing(self)
+        settings = _engine_settings(BUSY_TIMEOUT_S)
         with telling(self):
-            storage = RDBStorage(
-                self.url, engine_kwargs=_engine_settings(BUSY_TIMEOUT_S), skip_table_creation=True
-            )
+            if self._is_of_this_optuna():
+                storage: RDBStorage = _KnownTables(self.url, settings)
+            else:
+                storage = RDBStorage(self.url, engine_kwargs=settings, skip_table_creation=True)
         _begin_with(storage.engine, statement)
         return storage
+
+    def _is_of_this_optuna(self) -> bool:
+        """Whether the installed version of Optuna has made the tables."""
+        with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as connection:
+            found = connection.execute("SELECT library_version FROM version_info").fetchone()
+        return bool(found == (optuna.__version__,))
 
     def put_aside(self, study: str) -> Path:
         """Renames the damaged file, and what belongs to it, out of the way; returns its new name.
@@ -184,6 +194,23 @@ class SQLite:
                 where=self.shown,
                 way_out="Name a database on a local disk with --storage.",
             )
+
+
+class _KnownTables(RDBStorage):
+    """The storage of a database whose tables are known to be as the installed Optuna wants them.
+
+    `RDBStorage` looks for the tables' version with Alembic, whose import alone takes 0.4 s: a
+    quarter of the time of a command that reads.
+    """
+
+    def __init__(self, url: str, engine_settings: dict[str, Any]) -> None:
+        self.url = url
+        self.engine_kwargs = engine_settings
+        self.skip_compatibility_check = True
+        self.heartbeat_interval = self.grace_period = None
+        self.heartbeat_stale_trial_callback = self.failed_trial_callback = None
+        self.engine = sqlalchemy.create_engine(url, **engine_settings)
+        self.scoped_session = scoped_session(sessionmaker(bind=self.engine))
 
 
 def _engine_settings(timeout_s: float) -> dict[str, Any]:

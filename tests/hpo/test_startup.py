@@ -55,13 +55,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("stdy", 2, {*STORAGE, *SCIENCE, "pydantic"}),
         ("validate", 0, {*STORAGE, *SCIENCE}),
         ("schema study", 0, {*STORAGE, *SCIENCE}),
-        ("studies --runs-dir RUNS", 0, SCIENCE),
-        ("show toy --runs-dir RUNS", 0, SCIENCE),
+        ("studies --runs-dir RUNS", 0, {*SCIENCE, "alembic"}),
+        ("show toy --runs-dir RUNS", 0, {*SCIENCE, "alembic"}),
         ("translate toy Hallo --runs-dir RUNS", 2, SCIENCE),
         ("export none --format x y --runs-dir RUNS", 2, SCIENCE),
-        ("status toy --runs-dir RUNS", 0, SCIENCE),
-        ("stop toy --runs-dir RUNS", 0, SCIENCE),
-        ("leaderboard --runs-dir RUNS", 0, SCIENCE),
+        ("status toy --runs-dir RUNS", 0, {*SCIENCE, "alembic"}),
+        ("stop toy --runs-dir RUNS", 0, {*SCIENCE, "alembic"}),
+        ("leaderboard --runs-dir RUNS", 0, {*SCIENCE, "alembic"}),
     ],
 )
 def test_a_command_loads_no_more_than_it_needs(

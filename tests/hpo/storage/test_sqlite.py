@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -157,3 +158,21 @@ def test_no_line_and_no_warning_of_optuna_leaks(
     study.tell(study.ask().number, 1.0)
     close(storage)
     assert capfd.readouterr() == ("", "")
+
+
+def test_tables_of_another_optuna_are_looked_at_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = SQLite(tmp_path / "a.db")
+    optuna.create_study(storage=database.open_for_driver(), study_name="a")
+    looked = []
+    monkeypatch.setattr(
+        "optuna.storages._rdb.storage._VersionManager.check_table_schema_compatibility",
+        lambda _self: looked.append(True),
+    )
+    for version, looks in ((optuna.__version__, []), ("4.9.0", [True])):
+        with closing(sqlite3.connect(database.path)) as connection, connection:
+            connection.execute("UPDATE version_info SET library_version = ?", [version])
+        storage = database.open_for_reading()
+        assert optuna.get_all_study_names(storage) == ["a"]
+        assert looked == looks
