@@ -11,7 +11,7 @@ import torch
 from core.machine import occupy
 from core.nn.dropout import drawing_from
 from core.optimizer import StageOptimizer
-from core.precision import Precision
+from core.precision import Precision, Requested, choose
 from core.stack import Stack
 from core.task import FusableTask, Placement
 
@@ -20,8 +20,16 @@ _LEAST_GAIN = 1.1
 cost besides: a place on the device for each, and evaluations that wait for one another."""
 
 
-def choose_size(task: FusableTask, placement: Placement, precision: Precision, most: int) -> int:
+MOST = 32
+"""Beyond it a proposal is made with so few results known that a search is none."""
+
+
+def choose_size(
+    task: FusableTask, placement: Placement, precision: Requested, most: int = MOST
+) -> int:
     """The number of runs like `task`, at most `most`, to train as one on a device.
+
+    `precision` is a protocol's.
 
     On the CPU it is 1 without a measurement: there a step is bound by arithmetic, and stacking
     spares none (docs/log.md, "Fused fine-tuning on the CPU").
@@ -29,7 +37,8 @@ def choose_size(task: FusableTask, placement: Placement, precision: Precision, m
     device = occupy(placement)
     if device.type == "cpu":
         return 1
-    return best_size(lambda size: measure_rate(task, device, precision, size), most)
+    chosen = choose(precision, device)
+    return best_size(lambda size: measure_rate(task, device, chosen, size), most)
 
 
 def best_size(rate_of: Callable[[int], float], most: int) -> int:

@@ -148,6 +148,15 @@ def run_fused(  # noqa: PLR0917  # as `run` has them
     )
 
 
+def fuse_size(config: RunConfig, placement: Placement, cache_dir: Path) -> int:
+    """How many runs like one pay when they are trained as one there; see `core.fusing`."""
+    from core.fusing import choose_size
+
+    task = find_task(config.task).build(config, placement, cache_dir)
+    assert isinstance(task, FusableTask)
+    return choose_size(task, placement, config.protocol.get("precision", "auto"))
+
+
 def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:
     """The test score of the weights that a completed run left in `folder`. Raises as `trained`."""
     with trained(config, placement, folder, cache_dir) as (task, model):

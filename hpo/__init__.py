@@ -65,7 +65,7 @@ def run(
     jobs: int | None = None,
     gpus: Literal["all"] | Sequence[int] | None = None,
     trials_per_gpu: int | None = None,
-    fuse: int = 1,
+    fuse: int | Literal["auto"] = 1,
     cluster: str | None = None,
     runs_dir: str | Path = "runs",
     storage: str | None = None,

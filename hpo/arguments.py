@@ -157,11 +157,11 @@ def _add_run_options(run: _Parser) -> None:
     _add_study_options(run)
     run.add_argument(
         "--fuse",
-        type=_whole_number("--fuse", 1),
+        type=_fuse,
         default=1,
-        metavar="K",
+        metavar="K|auto",
         help="trials of one structure to train as one model in each process, at most; pays on a "
-        "GPU (default: 1)",
+        "GPU, where auto measures how many (default: 1)",
     )
     run.add_argument(
         "--cluster",
@@ -396,6 +396,11 @@ def _gpus(text: str) -> Literal["all"] | tuple[int, ...]:
     if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text):
         return tuple(int(index) for index in text.split(","))
     raise CommandError("--gpus must say which", got=text, allowed="all, or numbers such as 0,1,3")
+
+
+def _fuse(text: str) -> int | Literal["auto"]:
+    """`auto`, or how many."""
+    return "auto" if text == "auto" else _whole_number("--fuse", 1)(text)
 
 
 def _cluster(text: str) -> str:

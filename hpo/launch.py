@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from contextlib import ExitStack, closing
@@ -33,6 +34,7 @@ from hpo.storage import locate, telling
 from hpo.storage.steadfast import PATIENCE_S, keep_in_memory, patiently
 from hpo.study_file import write_study
 from hpo.warm_start import read_prior
+from hpo.workers.auto_fuse import measure_fusion
 from hpo.workers.devices import refuse_contradictions
 from hpo.workers.local import local_slots
 
@@ -88,6 +90,9 @@ def launch(
         patiently(lambda: stack.enter_context(database.own(study.name)))
         stack.enter_context(own(folder.lock, study.name))
         stack.enter_context(telling(database))
+        if options.fuse == "auto":
+            measured = measure_fusion(study, options, folder.cache, observe)
+            options = dataclasses.replace(options, fuse=measured)
         make = make_slots or _choose_slots(options, observe)
         slots = make(options, folder.cache)
         for slot in slots:

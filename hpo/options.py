@@ -21,8 +21,9 @@ class RunOptions:
     """Positions in the list of visible GPUs; all by default."""
     trials_per_gpu: int | None = None
     """Trials at the same time on each GPU; 1 by default."""
-    fuse: int = 1
-    """Trials of one structure that are trained as one, at most, in each of these places."""
+    fuse: int | Literal["auto"] = 1
+    """Trials of one structure that are trained as one, at most, in each of these places; `auto`
+    for as many as pay there, which is measured before the run."""
     cluster: str | None = None
     """Address of the Ray cluster on which trials run: `auto`, `local` or `ray://HOST:PORT`."""
     runs_dir: Path = Path("runs")
@@ -35,6 +36,12 @@ class RunOptions:
     begun: float | None = field(default=None, compare=False)
     """`time.monotonic()` when the time limit began to count for this run; now by default."""
 
+    @property
+    def seats(self) -> int:
+        """The same, where it has been measured."""
+        assert self.fuse != "auto"
+        return self.fuse
+
     def as_json(self) -> dict[str, Any]:
         """What was given and is told nowhere else in a study, for a command that goes on."""
         gpus = list(self.gpus) if isinstance(self.gpus, tuple) else self.gpus
@@ -43,7 +50,7 @@ class RunOptions:
             "jobs": self.jobs,
             "gpus": gpus,
             "trials_per_gpu": self.trials_per_gpu,
-            "fuse": self.fuse if self.fuse > 1 else None,
+            "fuse": self.fuse if self.fuse != 1 else None,
             "cluster": self.cluster,
             "again": self.again or None,
         }

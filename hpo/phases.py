@@ -95,7 +95,7 @@ class Phases:
     @property
     def _processes(self) -> int:
         """Of the slots, which come first those that have no other one before them in it."""
-        return max(len(self.slots) // self.options.fuse, 1)
+        return max(len(self.slots) // self.options.seats, 1)
 
     @property
     def _is_finished(self) -> bool:

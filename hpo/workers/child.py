@@ -178,6 +178,8 @@ class _Child:
         module, placement = self._prepare()
         if job.kind == "score_test":
             return module.score_test(job.config, placement, job.folder, self._hello.cache)
+        if job.kind == "fuse_size":
+            return module.fuse_size(job.config, placement, self._hello.cache)
         on_event = partial(self._on_event, job.ticket)
         return module.run(job.config, placement, job.folder, self._hello.cache, on_event)
 

@@ -118,7 +118,7 @@ def refuse_contradictions(options: RunOptions) -> None:
     for name, value in (
         ("--jobs", options.jobs),
         ("--trials-per-gpu", options.trials_per_gpu),
-        ("--fuse", options.fuse),
+        ("--fuse", None if options.fuse == "auto" else options.fuse),
     ):
         if value is not None and value < 1:
             raise SettingsError("must be at least 1", where=name, got=value)
@@ -129,7 +129,7 @@ def refuse_contradictions(options: RunOptions) -> None:
                 got=f"--jobs {options.jobs}",
                 way_out="For several trials on one GPU at a time give --trials-per-gpu alone.",
             )
-    if options.cluster is not None and options.fuse > 1:
+    if options.cluster is not None and options.fuse != 1:
         raise SettingsError(
             "trials are trained as one on this machine alone",
             where="--fuse",

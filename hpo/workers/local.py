@@ -26,7 +26,7 @@ from hpo.workers.messages import (
 from hpo.workers.nursery import Nursery
 from hpo.workers.process import ChildProcess
 
-_Leave = Callable[[Ticket, Outcome | Scores], None]
+_Leave = Callable[[Ticket, Outcome | Scores | int], None]
 SILENCE_S = 1800.0
 """A child that says nothing for so long hangs; the longest silence is an evaluation."""
 
@@ -47,13 +47,13 @@ def local_slots(
     hello = Hello(module, tuple(sys.path), threads_per_slot(len(places)), cache)
     nursery = Nursery(hello, say)
     slots = [LocalSlot(nursery, place) for place in places]
-    if options.fuse == 1:
+    if options.seats == 1:
         return slots
     from hpo.workers.fused import seats
 
     if say is not None and places[0].gpu is None:
         say("--fuse pays on a GPU: on the CPU trials in one take as long as one after another")
-    return seats(slots, places, options.fuse)
+    return seats(slots, places, options.seats)
 
 
 class LocalSlot:
@@ -94,7 +94,7 @@ class LocalSlot:
         )
         tickets = [job.ticket for job in jobs]
 
-        def leave(ticket: Ticket, outcome: Outcome | Scores) -> None:
+        def leave(ticket: Ticket, outcome: Outcome | Scores | int) -> None:
             assert isinstance(outcome, Outcome)
             on_outcome(tickets.index(ticket), outcome)
 
@@ -105,6 +105,12 @@ class LocalSlot:
         scores = self._do_one(Job("score_test", (-1, 0), config, folder), _go_on)
         assert isinstance(scores, Scores)
         return scores
+
+    def fuse_size(self, config: RunConfig, folder: Path) -> int:
+        """How many runs like one pay when they are trained as one here, by measurement."""
+        size = self._do_one(Job("fuse_size", (-1, 0), config, folder), _go_on)
+        assert isinstance(size, int)
+        return size
 
     def warm(self) -> None:
         """See `Slot.warm`."""
@@ -125,9 +131,9 @@ class LocalSlot:
             child.end()
         self._nursery.leave(self)
 
-    def _do_one(self, job: Job, on_event: OnEvent) -> Outcome | Scores:
+    def _do_one(self, job: Job, on_event: OnEvent) -> Outcome | Scores | int:
         """A job's result."""
-        results: list[Outcome | Scores] = []
+        results: list[Outcome | Scores | int] = []
         self._do(job, {job.ticket: on_event}, lambda _, result: results.append(result))
         return results[0]
 

@@ -46,9 +46,9 @@ class Station:
 
 @dataclass(frozen=True)
 class Job:
-    """Down: run an attempt, or score a model on the test set."""
+    """Down: run an attempt, score a model on the test set, or measure how many runs to fuse."""
 
-    kind: Literal["run", "score_test"]
+    kind: Literal["run", "score_test", "fuse_size"]
     ticket: Ticket
     config: RunConfig
     folder: Path
@@ -109,7 +109,7 @@ class Done:
     """Up: what a job came to."""
 
     ticket: Ticket
-    result: Outcome | Scores
+    result: Outcome | Scores | int
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,11 @@ from core.errors import SettingsError
 from core.settings import RunConfig
 from core.task import Evaluation, Outcome, OutcomeState, Progress, Verdict
 from hpo.driver import Driver, Stop
-from hpo.events import Event, TrialEnded, TrialEvaluated, TrialProgressed
+from hpo.events import Event, Note, TrialEnded, TrialEvaluated, TrialProgressed
 from hpo.options import RunOptions
 from hpo.slots import Slot, Work, WorkerError
+from hpo.workers import devices
+from hpo.workers.auto_fuse import measure_fusion
 from hpo.workers.local import local_slots
 
 FIXED = """
@@ -398,3 +400,26 @@ def test_it_says_that_it_does_not_pay_on_the_cpu(tmp_path: Path) -> None:
     assert said == [
         "--fuse pays on a GPU: on the CPU trials in one take as long as one after another"
     ]
+
+
+def test_how_many_is_measured_in_a_child_on_the_first_gpu(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = devices.Place("gpu 0", "gpu 0", "0")
+    monkeypatch.setattr("hpo.workers.auto_fuse.local_places", lambda _: (gpu, gpu))
+    options, watch = RunOptions(fuse="auto"), Watcher()
+    found = measure_fusion(
+        make_study(), options, tmp_path / "cache", watch, module=toy_curves.__name__
+    )
+    assert found == 4
+    (note,) = watch.of(Note)
+    assert note.text == "--fuse auto: up to 4 trials are trained as one, as measured on gpu 0"
+
+
+def test_on_the_cpu_trials_are_trained_one_by_one(make_study: MakeStudy, tmp_path: Path) -> None:
+    watch = Watcher()
+    result = run_study(make_study(), tmp_path, watch, trials=1, fuse="auto")
+    assert result.failure is None
+    assert any(
+        "--fuse auto: trials are trained one by one" in note.text for note in watch.of(Note)
+    )

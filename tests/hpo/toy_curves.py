@@ -151,6 +151,12 @@ def run_fused(
         list(pool.map(go, range(len(configs))))
 
 
+def fuse_size(config: RunConfig, placement: Placement, cache_dir: Path) -> int:
+    """As `core.run.fuse_size`."""
+    assert config.groups["model"]["width"] >= 2
+    return 4
+
+
 def score_test(config: RunConfig, placement: Placement, folder: Path, cache_dir: Path) -> Scores:
     """As `core.run.score_test`."""
     assert (folder / "weights").is_dir()
