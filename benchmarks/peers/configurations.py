@@ -21,9 +21,9 @@ from benchmarks.peers.processes import (
     BenchError,
     all_cores,
     ask,
-    default_cache,
     find_data,
     find_peers,
+    parser,
     run_command,
 )
 from hpo.events import Event, TrialEnded
@@ -118,18 +118,13 @@ def _load(arguments: argparse.Namespace, data: Path) -> Study:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers.configurations",
-        description=(__doc__ or "").split("\n", 1)[0],
-    )
-    parser.add_argument("--points", type=int, default=16)
-    parser.add_argument("--peer-points", type=int, default=2, help="those of them for the peer")
-    parser.add_argument("--pretrain-steps", type=int, help="a multiple of --finetune-steps")
-    parser.add_argument("--finetune-steps", type=int, help="also the updates between evaluations")
-    parser.add_argument("--validation-pairs", type=int, help="all by default")
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--peers", type=Path, help="interpreter of the peers' environment")
-    return parser.parse_args()
+    command = parser("configurations", __doc__)
+    command.add_argument("--points", type=int, default=16)
+    command.add_argument("--peer-points", type=int, default=2, help="those of them for the peer")
+    command.add_argument("--pretrain-steps", type=int, help="a multiple of --finetune-steps")
+    command.add_argument("--finetune-steps", type=int, help="also the updates between evaluations")
+    command.add_argument("--validation-pairs", type=int, help="all by default")
+    return command.parse_args()
 
 
 # Our trials run in spawned processes, which import this file.

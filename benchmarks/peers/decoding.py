@@ -14,18 +14,17 @@ import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.bounds import Bound, print_bounds
 from benchmarks.peers.processes import (
     all_cores,
     ask,
-    default_cache,
     find_data,
     find_peers,
     one_core,
     own_python,
+    parser,
     run_command,
 )
 from benchmarks.peers.setting import DECODED
@@ -140,17 +139,12 @@ def _measured(found: dict[tuple[int, str], Answers]) -> Iterator[tuple[Bound, fl
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers.decoding",
-        description=(__doc__ or "").split("\n", 1)[0],
-    )
-    parser.add_argument("--d-model", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sentences", type=int, default=DECODED)
-    parser.add_argument("--trained", type=int, default=300, help="updates of the weights")
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--peers", type=Path, help="interpreter of the peers' environment")
-    return parser.parse_args()
+    command = parser("decoding", __doc__)
+    command.add_argument("--d-model", type=int, default=128)
+    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--sentences", type=int, default=DECODED)
+    command.add_argument("--trained", type=int, default=300, help="updates of the weights")
+    return command.parse_args()
 
 
 if __name__ == "__main__":

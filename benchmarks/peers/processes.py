@@ -6,6 +6,7 @@ of output is what the function returned, with the peak of its memory.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -94,10 +95,25 @@ def find_data() -> Path:
     return Path(named).resolve()
 
 
-def default_cache() -> Path:
+def _default_cache() -> Path:
     """Where tokenizers and trained weights stay between runs of the bench."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "hpo-benchmarks"
+
+
+def parser(module: str, about: str | None) -> argparse.ArgumentParser:
+    """Of the command `benchmarks.peers.{module}`, with what all benches of the peers take."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.peers.{module}", description=(about or "").split("\n", 1)[0]
+    )
+    made.add_argument(
+        "--cache",
+        type=Path,
+        default=_default_cache(),
+        help="where tokenizers and trained weights stay",
+    )
+    made.add_argument("--peers", type=Path, help="interpreter of the peers' environment")
+    return made
 
 
 def one_core() -> list[int]:

@@ -13,7 +13,6 @@ import os
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +20,11 @@ import torch
 from benchmarks.peers.bounds import Bound, print_bounds
 from benchmarks.peers.processes import (
     ask,
-    default_cache,
     find_data,
     find_peers,
     one_core,
     own_python,
+    parser,
     run_command,
 )
 from benchmarks.peers.setting import model_settings, read_captions
@@ -145,17 +144,12 @@ def _work(d_model: int, answer: Found, vocab_size: int) -> float:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers.training",
-        description=(__doc__ or "").split("\n", 1)[0],
-    )
-    parser.add_argument("--d-model", type=int, nargs="+", default=[256, 128])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=4, help="updates before the clock starts")
-    parser.add_argument("--steps", type=int, default=20, help="updates on the clock")
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--peers", type=Path, help="interpreter of the peers' environment")
-    return parser.parse_args()
+    command = parser("training", __doc__)
+    command.add_argument("--d-model", type=int, nargs="+", default=[256, 128])
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--warmup", type=int, default=4, help="updates before the clock starts")
+    command.add_argument("--steps", type=int, default=20, help="updates on the clock")
+    return command.parse_args()
 
 
 if __name__ == "__main__":
