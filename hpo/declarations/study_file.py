@@ -114,7 +114,8 @@ def load_study(
     origin = Origin(label(path), tuple(changes))
     table = apply_overrides(read_toml(path), changes)
     file = read_model(StudyFile, table, where=origin.of)
-    loader = _Loader(origin, path, task_named(file.task, where=origin.of(("task",))))
+    spec = task_named(file.task, where=origin.of(("task",)), path=path)
+    loader = _Loader(origin, path, spec)
     study_name = path.stem if name is None else name
     check_name(
         study_name,
