@@ -92,7 +92,7 @@ def examine(
     spikes = [
         stage.first_step + int(row) + 1
         for stage in stages
-        for row in _find_spikes(telemetry.of_stage(stage)[:, LOSS])
+        for row in find_spikes(telemetry.of_stage(stage)[:, LOSS])
     ]
     bad, collapse = find_bad_step(rows), describe_collapse(curve, metric)
     alarms = int((finite > ALARM_NORM).sum())
@@ -125,7 +125,7 @@ def _gain(value: float, metric: Metric) -> float:
     return value - metric.floor if metric.direction == "maximize" else metric.floor - value
 
 
-def _find_spikes(losses: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+def find_spikes(losses: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     """Rows at which a stage's loss jumps out of its recent past; a jump that lasts counts once.
 
     A spike lies above the median of the 25 steps before it by 6 robust standard deviations, so

@@ -271,6 +271,7 @@ def _trial_of(
         health=own.get("health", {}),
         cost=own.get("cost", {}),
         device=own.get("device", ""),
+        ending=own.get("outcome", ""),
         is_from_prior=bool(own.get(attributes.FROM_PRIOR)),
         spans=_spans_of(trial, state, folder, is_owned=is_owned),
     )

@@ -48,6 +48,9 @@ class TrialRecord:
     """What it was trained on; empty where that was not recorded."""
     is_from_prior: bool = False
     """Whether earlier studies proposed its point, rather than the sampler."""
+    ending: str = ""
+    """The outcome's name, or what broke, as `hpo.endings.Ending` has it: `completed`, `stopped`
+    (by rank), `diverged`, `collapsed`, `memory`, `time`, ...; empty before the end."""
     spans: tuple[Span, ...] = ()
     """Its attempts, the first one first; of an old study the one from its start to its end."""
 

@@ -17,8 +17,13 @@ from hpo.analysis.palette import (
     plot_text,
     translucent,
 )
-from hpo.analysis.trials import choose_trials, outcome_of
-from hpo.records import StudyRecord, TrialRecord
+from hpo.analysis.trials import (
+    choose_trials,
+    outcome_of,
+    score_before_last_stage,
+    stage_of,
+)
+from hpo.records import StudyRecord
 
 MOST_TRIALS = 200
 """More curves than this make no picture."""
@@ -33,7 +38,7 @@ def curves_table(record: StudyRecord) -> pd.DataFrame:
     rows = [
         {
             "number": trial.number,
-            "stage": stage_at(record, step),
+            "stage": stage_of(record.grid, step)[0],
             "step": step,
             "value": value,
             "outcome": outcome_of(trial),
@@ -60,14 +65,6 @@ def stage_table(record: StudyRecord) -> pd.DataFrame:
             helped = record.metric.is_better(trial.value, before)
             rows.append((trial.number, before, trial.value, helped))
     return pd.DataFrame(rows, columns=["number", "before", "final", "helped"])
-
-
-def score_before_last_stage(record: StudyRecord, trial: TrialRecord) -> float | None:
-    """The score with which the trial entered the last stage; None with one stage or without it."""
-    if len(record.grid.stages) < 2:
-        return None
-    value = trial.curve.get(record.grid.stage_end(record.grid.stages[-2][0]))
-    return value if is_finite(value) else None
 
 
 def stage_sentences(record: StudyRecord, scores: ScoreFormat) -> list[str]:
@@ -192,11 +189,3 @@ def _broken_line(rows: pd.DataFrame) -> dict[str, list[object]]:
 
 def _hover(outcome: str) -> str:
     return f"trial %{{customdata}}, {outcome}<br>step %{{x}}: %{{y:.4g}}<extra></extra>"
-
-
-def stage_at(record: StudyRecord, step: int) -> str:
-    """The name of the stage in which a step lies."""
-    for stage, _ in record.grid.stages:
-        if step <= record.grid.stage_end(stage):
-            return stage
-    return record.grid.stages[-1][0]

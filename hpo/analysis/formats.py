@@ -47,6 +47,12 @@ class ScoreFormat:
         shown = round(one, self.decimals) - round(other, self.decimals)
         return self.text(shown)
 
+    def gap(self, one: float, other: float) -> str:
+        """How far the two lie apart, as they are shown, with the name of what is counted:
+        `3.10 BLEU`, `0.42 dB`."""
+        apart = self.difference(max(one, other), min(one, other))
+        return apart if self.metric.unit else f"{apart} {self.metric.name}"
+
     @property
     def axis(self) -> str:
         """Title of an axis of scores, saying which way is better."""

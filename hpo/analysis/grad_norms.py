@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from core.errors import DamagedFileError
-from core.telemetry import read_telemetry
+from core.health import ALARM_NORM
 from hpo.analysis.formats import ScoreFormat, count, is_finite, value_text
+from hpo.analysis.histories import read_history
 from hpo.analysis.palette import (
     ALARM,
     MUTED,
@@ -26,8 +24,6 @@ from hpo.analysis.trials import choose_trials
 from hpo.records import StudyRecord
 
 DEPTH = "model.num_layers"
-ALARM_NORM = 10.0
-"""Equal to `core.health.ALARM_NORM`, which cannot be imported without torch; a test holds it."""
 MOST_TRIALS = 200
 MOST_POINTS = 200
 """Of one trial."""
@@ -48,7 +44,7 @@ def grad_norm_table(record: StudyRecord) -> pd.DataFrame:
     points = _points_each(record)
     parts = []
     for trial in trials:
-        thinned = _thinned(read_grad_norms(trial.folder), points)
+        thinned = _thinned(read_history(trial.folder), points)
         if len(thinned):
             depth = trial.parameters.get(DEPTH)
             value = trial.value if is_finite(trial.value) else float("nan")
@@ -56,19 +52,6 @@ def grad_norm_table(record: StudyRecord) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=COLUMNS)
     return pd.concat(parts, ignore_index=True)[COLUMNS]
-
-
-def read_grad_norms(folder: Path) -> pd.DataFrame:
-    """Columns step and grad_norm of a trial; empty without telemetry or where it is torn."""
-    path = folder / "telemetry.parquet"
-    empty = pd.DataFrame({"step": [], "grad_norm": []})
-    if not path.is_file():
-        return empty
-    try:
-        return read_telemetry(path, columns=["step", "grad_norm"])
-    except (OSError, DamagedFileError):
-        # A worker that was killed, or a disk that ran full, must not cost the whole page.
-        return empty
 
 
 def health_table(record: StudyRecord) -> pd.DataFrame:

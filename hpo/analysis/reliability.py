@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from core.task import Grid
-from hpo.analysis.curves import stage_at
 from hpo.analysis.formats import count, is_finite
 from hpo.analysis.palette import ALARM, BEST, MUTED, bare_figure, plot_text
 from hpo.analysis.tables import rows_of, text_table
+from hpo.analysis.trials import stage_of
 from hpo.declarations.study import RANK_PRUNERS
 from hpo.records import StudyRecord, TrialRecord
 from hpo.reliability import ENOUGH, LEAST, first_good, measure_at
@@ -38,7 +38,7 @@ def reliability_table(record: StudyRecord) -> pd.DataFrame:
             continue
         rows.append(
             {
-                "stage": stage_at(record, step),
+                "stage": stage_of(record.grid, step)[0],
                 "step": step,
                 "n": found.n,
                 "tau": found.tau,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.analysis.formats import count, duration, value_text
+from core.task import Grid
+from hpo.analysis.formats import count, duration, is_finite, value_text
 from hpo.records import StudyRecord, TrialRecord
 
 COSTS = {
@@ -33,6 +34,13 @@ def parameter_names(record: StudyRecord) -> list[str]:
     return list(dict.fromkeys(name for trial in record.trials for name in trial.parameters))
 
 
+def parameter_called(record: StudyRecord, field: str) -> str | None:
+    """The varied parameter with this name in whichever group, such as `model.num_layers`; or
+    None."""
+    names = parameter_names(record)
+    return next((name for name in names if name.rpartition(".")[2] == field), None)
+
+
 def seconds_of(trial: TrialRecord) -> float | None:
     """Seconds that the trial took: the sum of its costs, else the time between start and end."""
     spent = sum(cost_of(trial.cost, name) for name in COSTS)
@@ -41,6 +49,24 @@ def seconds_of(trial: TrialRecord) -> float | None:
     if trial.started and trial.ended:
         return (trial.ended - trial.started).total_seconds()
     return None
+
+
+def score_before_last_stage(record: StudyRecord, trial: TrialRecord) -> float | None:
+    """The score with which the trial entered the last stage; None with one stage or without it."""
+    if len(record.grid.stages) < 2:
+        return None
+    value = trial.curve.get(record.grid.stage_end(record.grid.stages[-2][0]))
+    return value if is_finite(value) else None
+
+
+def stage_of(grid: Grid, step: int) -> tuple[str, int]:
+    """The name of the stage in which a step lies, and the step at which that stage begins."""
+    begin = 0
+    for name, steps in grid.stages[:-1]:
+        if step <= begin + steps:
+            return name, begin
+        begin += steps
+    return grid.stages[-1][0], begin
 
 
 def cost_sentences(record: StudyRecord) -> list[str]:

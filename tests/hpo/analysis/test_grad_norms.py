@@ -5,21 +5,21 @@ from made_study import made_study
 
 from hpo.analysis.formats import ScoreFormat
 from hpo.analysis.grad_norms import (
-    ALARM_NORM,
     COLUMNS,
     draw_grad_norms,
     grad_norm_sentences,
     grad_norm_table,
     health_table,
-    read_grad_norms,
 )
+from hpo.analysis.histories import COLUMNS as COLUMNS_OF_HISTORY
+from hpo.analysis.histories import read_history
 
 
 def test_short_histories_are_kept_step_by_step(tmp_path):
     record = made_study(tmp_path, trials=3)
     table = grad_norm_table(record)
     for trial in record.trials:
-        whole = read_grad_norms(trial.folder)
+        whole = read_history(trial.folder)
         rows = table[table["number"] == trial.number]
         assert rows["step"].tolist() == whole["step"].tolist()
         assert rows["grad_norm"].to_numpy() == pytest.approx(whole["grad_norm"].to_numpy())
@@ -30,7 +30,7 @@ def test_long_histories_are_thinned_and_keep_their_peaks(tmp_path, steps):
     record = made_study(tmp_path, trials=2, telemetry_steps=steps)
     table = grad_norm_table(record)
     for trial in record.trials:
-        whole = read_grad_norms(trial.folder)
+        whole = read_history(trial.folder)
         rows = table[table["number"] == trial.number]
         assert len(rows) <= 200
         assert rows["grad_norm"].max() == pytest.approx(whole["grad_norm"].max())
@@ -52,7 +52,8 @@ def test_norms_that_are_not_finite_are_marked_and_keep_no_number(tmp_path):
 
 def test_a_history_without_one_finite_norm_is_drawn_without_a_point(tmp_path):
     record = made_study(tmp_path, trials=1)
-    broken = pd.DataFrame({"step": [1, 2], "grad_norm": [np.nan, np.inf]})
+    rows = {name: [0.0, 0.0] for name in COLUMNS_OF_HISTORY}
+    broken = pd.DataFrame(rows | {"step": [1, 2], "grad_norm": [np.nan, np.inf]})
     broken.to_parquet(record.trials[0].folder / "telemetry.parquet")
     table = grad_norm_table(record)
     assert table["grad_norm"].isna().all()
@@ -113,9 +114,3 @@ def test_health_is_told_in_numbers(tmp_path):
     assert 9 not in table.index  # failed before its first step
     assert table.loc[6, "verdict"] == "diverged"
     assert table.loc[6, "alarms"] > 0
-
-
-def test_the_alarm_is_that_of_core():
-    from core.health import ALARM_NORM as CORES
-
-    assert ALARM_NORM == CORES
