@@ -166,13 +166,6 @@ class Grid:
     def total_steps(self) -> int:
         return sum(steps for _, steps in self.stages)
 
-    def stage_at(self, step: int) -> str:
-        """The name of the stage in which a step lies; the last one's beyond its end."""
-        for stage, _ in self.stages:
-            if step <= self.stage_end(stage):
-                return stage
-        return self.stages[-1][0]
-
     def stage_end(self, name: str) -> int:
         """The step at which the stage called `name` ends."""
         end = 0

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.analysis.trials import outcome_of, seconds_of
+from hpo.analysis.trials import outcome_of, seconds_of, stage_of
 from hpo.folders import finite
 from hpo.reading import StudySummary, state_of
 from hpo.records import StudyRecord, TrialRecord
@@ -72,7 +72,7 @@ def trial(record: StudyRecord, one: TrialRecord) -> dict[str, Any]:
         "reason": one.reason,
         "parameters": dict(one.parameters),
         "curve": [
-            {"step": step, "stage": record.grid.stage_at(step), "value": value}
+            {"step": step, "stage": stage_of(record.grid, step)[0], "value": value}
             for step, value in sorted(one.curve.items())
         ],
         "health": dict(one.health),

@@ -196,6 +196,16 @@ def _show(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _explain(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.as_json import document
+    from hpo.explaining import explain, explanation_page
+
+    record = _read(arguments)
+    found = explain(record, _trial_of(record, arguments))
+    out.show(*([document(found.as_json())] if arguments.json else explanation_page(found)))
+    return DONE
+
+
 def _compare(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.as_json import document
     from hpo.comparing import compare, comparison_page
@@ -479,6 +489,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "plan": _plan,
     "studies": _studies,
     "show": _show,
+    "explain": _explain,
     "compare": _compare,
     "translate": _translate,
     "export": _export,

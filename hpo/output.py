@@ -28,7 +28,12 @@ from hpo.analysis.formats import (
     duration,
     value_text,
 )
-from hpo.analysis.trials import cache_sentences, prior_sentences, quarantine_sentences
+from hpo.analysis.trials import (
+    cache_sentences,
+    prior_sentences,
+    quarantine_sentences,
+    stage_of,
+)
 from hpo.finals.headline import headline
 from hpo.names import label
 
@@ -258,7 +263,7 @@ def _curve(record: StudyRecord, trial: TrialRecord) -> Table:
     """The scores by step, each under its stage."""
     scores = ScoreFormat.of(record)
     rows = [
-        (record.grid.stage_at(step), step, scores.number(value))
+        (stage_of(record.grid, step)[0], step, scores.number(value))
         for step, value in sorted(trial.curve.items())
     ]
     return rows_table(("stage", "step", scores.metric.name), rows, numeric=(1, 2))
