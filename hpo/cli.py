@@ -221,10 +221,12 @@ def _compare(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _report(arguments: argparse.Namespace, out: Printer) -> int:
-    from hpo.analysis.report import write_report
     from hpo.names import label
+    from hpo.reporting import write_as
 
-    out.say(label(write_report(_read(arguments))))
+    place = None if arguments.output is None else arguments.output.expanduser()
+    for path in write_as(_read(arguments), arguments.format, place):
+        out.say(label(path))
     return DONE
 
 

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,9 +163,9 @@ def import_study(
     runs = runs_dir.expanduser().resolve()
     database = locate(storage_url, runs)
     where = "standard input" if file == Path("-") else label(file)
-    parcel = _read(_lines(file, where), where, name)
-    folder = StudyFolder(runs, parcel.name)
-    with telling_of_room(runs):
+    with telling_of_room(runs), _refusing_nonsense(where):
+        parcel = _read(_lines(file, where), where, name)
+        folder = StudyFolder(runs, parcel.name)
         _refuse_taken(database, folder)
         declaration = parcel.row.own[attributes.DECLARATION]
         parcel.row.own.update(
@@ -177,19 +178,24 @@ def import_study(
         )
         with TemporaryDirectory(prefix=".import-", dir=make_private(runs)) as scratch:
             staged = StudyFolder(Path(scratch), parcel.name)
-            try:
-                _write(parcel, staged)
-                _look_through(parcel, staged, database)
-            except UserError:
-                raise
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                _refuse(f"what it says of the study makes no sense ({error!r})", where, error)
+            _write(parcel, staged)
+            _look_through(parcel, staged, database)
             staged.path.rename(folder.path)
     try:
         return repair(storage_url, parcel.name, runs)
     except BaseException:
         shutil.rmtree(folder.path)
         raise
+
+
+@contextmanager
+def _refusing_nonsense(where: str) -> Iterator[None]:
+    """What is of the wrong kind fails wherever it is first used: nobody writes such a file but by
+    hand."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        _refuse(f"what it says of the study makes no sense ({error!r})", where, error)
 
 
 def _lines(file: Path, where: str) -> Iterator[bytes]:
