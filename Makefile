@@ -34,7 +34,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(UNFINISHED)
 	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt hatchling editables
 	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt \
-		--no-build-isolation -e ".[dev,export,postgres,ray]"
+		--no-build-isolation -e ".[dev,export,images,postgres,ray]"
 	@rm $(UNFINISHED)
 	@touch $@
 

@@ -57,6 +57,10 @@ class DamagedFileError(CheckpointError):
     """What a file holds is not what was written into it."""
 
 
+class IncomparableError(UserError):
+    """Runs that were not scored on the same examples, or left nothing to compare."""
+
+
 class MissingPackageError(UserError):
     """A package of an extra is asked for and not installed."""
 

@@ -227,6 +227,21 @@ class Scores:
     """Files to keep beside the run, by name: hypotheses, one a line."""
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """A run's score over draws of the validation examples, with replacement."""
+
+    step: int
+    """Of the evaluation whose texts were scored, on the whole curve."""
+    value: float
+    mean: float
+    half_width: float
+    """Of the 95 percent interval of the draws' scores."""
+    p_value: float | None
+    """Two-sided, of the difference from the first run's; 1 where the texts are the same, None for
+    the first run."""
+
+
 class Task(ABC):
     """One run's data, model and metric, bound to a `RunConfig` and a device."""
 
@@ -355,6 +370,9 @@ class TaskSpec:
     compare: Callable[[Path, Path], float | None] | None = None
     """(folder of one run, folder of another) -> p-value of their validation scores' difference,
     were it only by which examples the set happens to hold; None where a folder lacks the texts."""
+    resample: Callable[[Sequence[Path], Sequence[Path]], Sequence[Resampled]] | None = None
+    """(folders of runs, folders where what they were scored against may lie, too) -> the score of
+    each over draws of the examples; raises IncomparableError where that makes no sense."""
     signature: Callable[[Any], str] | None = None
     """Protocol -> how a test score is computed, in the words of `Scores.signature`."""
     translate: Callable[[Task, torch.nn.Module, Sequence[str]], list[str]] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,35 +14,32 @@ from core import sizes
 from core.errors import UserError, did_you_mean
 from hpo import __version__
 from hpo.durations import ALLOWED, seconds_in
+from hpo.examples import EXAMPLES, OVERVIEW
 
 COMMANDS = {
     "run": "run a study, or go on with it",
     "plan": "foretell what a study takes, or a time limit buys",
     "studies": "list the studies that are declared and those that were run",
     "show": "show a study and its trials, or one trial",
+    "explain": "tell how a trial went, and why it lost or won",
+    "compare": "put trials of a study side by side, or whole studies",
     "translate": "translate text by the best model of a study",
     "export": "write a study's model for other programs",
+    "export-study": "write a study with all its trials as JSON lines",
+    "import-study": "take up a study that export-study wrote",
     "leaderboard": "rank the studies of one protocol by their scores",
     "status": "show what a study is doing now",
     "stop": "stop a running study cleanly, from elsewhere",
-    "report": "write a study's report, one HTML file",
+    "report": "write a study's report, as a page, a table, JSON or images",
+    "new": "write a study or a search space to start from",
     "validate": "check studies and search spaces",
     "schema": "write JSON Schemas of studies and search spaces, for editors",
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
     "dashboard": "browse the studies with optuna-dashboard, on this machine only",
+    "completion": "print what completes commands and studies in a shell",
 }
-
-_EXAMPLES = """\
-examples:
-  {prog} run --study quickstart
-  {prog} run --study depth_sweep --trials 20 --jobs 2 --time-limit 1h30m
-  {prog} run --study league --data my/corpora --set protocol.finetune_steps=300
-  {prog} show depth_sweep 3
-
-exit codes: 0 done, 1 the run failed, 2 a mistake in what was asked, 130 interrupted
-"""
 
 _RUN_TEXT = """\
 Run a study. Run again, it goes on where the study stands; Ctrl-C stops it cleanly.
@@ -49,28 +47,15 @@ At the end the test set is opened, once: for the best trial's model, or for all 
 finalists.
 """
 
-_RUN_EXAMPLES = """\
-examples:
-  {prog} run --study depth_sweep
-  {prog} run --study depth_sweep --name depth_random --set sampler.name=random
-  {prog} run --study my/studies/wide.toml --time-limit 45m --jobs 2
-"""
-
-_TRANSLATE_EXAMPLES = """\
-examples:
-  {prog} translate depth_sweep "Ein Hund läuft." "Zwei Kinder spielen."
-  {prog} translate --trial 3 depth_sweep < sentences.de > sentences.en
-"""
-
-_EXPORT_EXAMPLES = """\
-examples:
-  {prog} export depth_sweep --format transformers models/winner
-  {prog} export depth_sweep 3 --format ctranslate2 models/third
-"""
-
-_EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES, "export": _EXPORT_EXAMPLES}
-
 DEFAULT_RUNS_DIR = Path("runs")
+REPORT_FORMATS = ("html", "markdown", "csv", "json", "png")
+SHELLS = ("bash", "zsh", "fish")
+
+_WITHOUT_STUDIES = {"validate", "schema", "new", "cache", "completion"}
+"""Commands that look at no study that was run."""
+_WITH_JSON = ("plan", "studies", "show", "explain", "compare", "status", "validate")
+"""Commands whose tables can be had as JSON, beside the leaderboard's."""
+_JSON_TEXT = "print JSON, for programs"
 
 
 class CommandError(UserError):
@@ -84,6 +69,28 @@ class _Parser(argparse.ArgumentParser):
         raise CommandError(message, way_out=f"See `{self.prog} --help`.")
 
 
+class Command(_Parser):
+    """A command's own parser, which takes options before, among and behind the other words.
+
+    Python 3.11 takes a word that may be left out for left out at the first option, and then does
+    not know the word behind it: options are read first, then the rest.
+    """
+
+    is_in_order = False
+    """Whether words and options are read in one go: while each of the two is, and to complete."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if self.is_in_order or any(one.nargs == argparse.PARSER for one in self._actions):
+            return super().parse_known_args(args, namespace)
+        self.is_in_order = True  # for what follows calls this again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.is_in_order = False
+
+
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command and its options; `--help` and `--version` print and exit.
 
@@ -91,6 +98,10 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """
     prog = "python -m hpo" if Path(sys.argv[0]).name == "__main__.py" else "hpo"
     parser, commands = _build_parsers(prog)
+    if "_ARGCOMPLETE" in os.environ:
+        from hpo.completion import complete
+
+        complete(parser, commands)
     _check_command(argv, prog)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -117,25 +128,25 @@ def _check_command(argv: Sequence[str], prog: str) -> None:
     )
 
 
-def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
+def _build_parsers(prog: str) -> tuple[_Parser, dict[str, Command]]:
     """The whole parser, and the commands' own by name."""
     parser = _Parser(
         prog=prog,
         description="Search the hyperparameters of Transformers trained from scratch.",
-        epilog=_EXAMPLES.format(prog=prog),
+        epilog=OVERVIEW.format(prog=prog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"hpo {__version__}")
     rooms = parser.add_subparsers(
-        dest="command", metavar="COMMAND", title="commands", required=True
+        dest="command", metavar="COMMAND", title="commands", required=True, parser_class=Command
     )
     commands = {
         name: rooms.add_parser(
             name,
             help=text,
             description=_RUN_TEXT if name == "run" else f"{text[0].upper()}{text[1:]}.",
-            epilog=_EPILOGS[name].format(prog=prog) if name in _EPILOGS else None,
+            epilog=EXAMPLES[name].format(prog=prog),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -143,14 +154,19 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
     }
     _add_run_options(commands["run"])
     _add_plan_arguments(commands["plan"])
-    _add_reading_arguments(commands)
-    for name in COMMANDS.keys() - {"validate", "schema", "cache"}:
-        _add_place(commands[name])
+    _add_study_and_trial(commands)
+    _add_looking(commands)
+    _add_taking_away(commands)
+    _add_declaring(commands)
     commands |= _add_cache_actions(commands["cache"])
+    for name in COMMANDS.keys() - _WITHOUT_STUDIES:
+        _add_place(commands[name])
+    for name in (*_WITH_JSON, *(f"cache {action}" for action in ("list", "prune"))):
+        _add_json(commands[name])
     return parser, commands
 
 
-def _add_run_options(run: _Parser) -> None:
+def _add_run_options(run: Command) -> None:
     run.add_argument(
         "--study", required=True, metavar="NAME|FILE", help="declared study, or its .toml file"
     )
@@ -184,7 +200,7 @@ def _add_run_options(run: _Parser) -> None:
     )
 
 
-def _add_study_options(command: _Parser) -> None:
+def _add_study_options(command: Command) -> None:
     """What changes a declared study and its budget."""
     command.add_argument(
         "--trials",
@@ -242,14 +258,38 @@ def _add_study_options(command: _Parser) -> None:
     )
 
 
-def _add_plan_arguments(plan: _Parser) -> None:
+def _add_plan_arguments(plan: Command) -> None:
     plan.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
     _add_study_options(plan)
 
 
-def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
-    for name in ("show", "translate", "export", "stop", "report", "repair", "clean"):
+def _add_study_and_trial(commands: dict[str, Command]) -> None:
+    """Which study that was run, and which of its trials."""
+    of_a_study = ("show", "explain", "compare", "translate", "export", "export-study")
+    for name in (*of_a_study, "stop", "report", "repair", "clean"):
         commands[name].add_argument("study", metavar="STUDY", help="name of a study that was run")
+    for name, nargs, text in (
+        ("show", "?", ""),
+        ("explain", None, ""),
+        ("export", "?", " (default: the best)"),
+    ):
+        commands[name].add_argument(
+            "trial",
+            nargs=nargs,
+            type=_whole_number("TRIAL", 0),
+            metavar="TRIAL",
+            help=f"number of one of its trials{text}",
+        )
+    commands["compare"].add_argument(
+        "others",
+        nargs="+",
+        metavar="TRIAL|STUDY",
+        help="two or more of its trials; or other studies, by their leading trials",
+    )
+
+
+def _add_looking(commands: dict[str, Command]) -> None:
+    """How to look at what is run, and how to stop it."""
     commands["stop"].add_argument(
         "--now",
         action="store_true",
@@ -261,15 +301,24 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         "study", nargs="?", metavar="STUDY", help="name of a study (default: all that run now)"
     )
     status.add_argument("--follow", action="store_true", help="keep watching until it stops")
-    status.add_argument("--json", action="store_true", help="print JSON, for programs")
-    for name, text in (("show", ""), ("export", " (default: the best)")):
-        commands[name].add_argument(
-            "trial",
-            nargs="?",
-            type=_whole_number("TRIAL", 0),
-            metavar="TRIAL",
-            help=f"number of one of its trials{text}",
-        )
+    board = commands["leaderboard"]
+    board.add_argument(
+        "--study", metavar="NAME", help="begin with this study's protocol (default: the largest)"
+    )
+    form = board.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help=_JSON_TEXT)
+    form.add_argument("--html", action="store_true", help="write a page into the runs folder")
+    commands["dashboard"].add_argument(
+        "--port",
+        type=_whole_number("--port", 1, 65535),
+        default=8080,
+        metavar="N",
+        help="port on 127.0.0.1 (default: 8080)",
+    )
+
+
+def _add_taking_away(commands: dict[str, Command]) -> None:
+    """How a study, its report and its model leave for other programs."""
     commands["export"].add_argument(
         "--format",
         nargs=2,
@@ -282,7 +331,7 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         "texts",
         nargs="*",
         metavar="TEXT",
-        help="what to translate, options before it (default: standard input, line by line)",
+        help="what to translate (default: standard input, line by line)",
     )
     translate.add_argument(
         "--trial",
@@ -290,13 +339,36 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
         metavar="N",
         help="translate by this trial's model (default: the best one's)",
     )
-    board = commands["leaderboard"]
-    board.add_argument(
-        "--study", metavar="NAME", help="begin with this study's protocol (default: the largest)"
+    report = commands["report"]
+    report.add_argument(
+        "--format",
+        choices=REPORT_FORMATS,
+        default="html",
+        metavar="|".join(REPORT_FORMATS),
+        help="one page; its tables as text; the trials' table; all tables; a folder of figures "
+        "(default: html)",
     )
-    form = board.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON, for programs")
-    form.add_argument("--html", action="store_true", help="write a page into the runs folder")
+    report.add_argument(
+        "--output", type=Path, metavar="PATH", help="where to (default: into the study's folder)"
+    )
+    commands["export-study"].add_argument(
+        "--output", type=Path, metavar="FILE", help="a new file (default: standard output)"
+    )
+    commands["import-study"].add_argument(
+        "file", type=Path, metavar="FILE", help="what export-study wrote; - for standard input"
+    )
+    commands["import-study"].add_argument(
+        "--name", metavar="NEW", help="what to call the study (default: as it was called)"
+    )
+    commands["completion"].add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS))
+
+
+def _add_declaring(commands: dict[str, Command]) -> None:
+    """How studies and search spaces are begun and checked."""
+    commands["new"].add_argument(
+        "kind", choices=("study", "space"), metavar="study|space", help="what to write"
+    )
+    commands["new"].add_argument("name", metavar="NAME", help="what to call it")
     commands["validate"].add_argument(
         "path",
         nargs="?",
@@ -313,16 +385,9 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     schema.add_argument(
         "--dir", type=Path, metavar="DIR", help="write NAME.json into a folder instead"
     )
-    commands["dashboard"].add_argument(
-        "--port",
-        type=_whole_number("--port", 1, 65535),
-        default=8080,
-        metavar="N",
-        help="port on 127.0.0.1 (default: 8080)",
-    )
 
 
-def _add_cache_actions(cache: _Parser) -> dict[str, _Parser]:
+def _add_cache_actions(cache: Command) -> dict[str, Command]:
     """What `cache` can do, each with its own parser; returned by both words."""
     rooms = cache.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     texts = {
@@ -337,7 +402,6 @@ def _add_cache_actions(cache: _Parser) -> dict[str, _Parser]:
     }
     for action in actions.values():
         _add_runs_dir(action)
-    actions["list"].add_argument("--json", action="store_true", help="print JSON, for programs")
     which = actions["prune"].add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--limit", type=_size, metavar="SIZE", help="until so much is left: 500M, 20G, 1.5T"
@@ -355,7 +419,7 @@ def _add_cache_actions(cache: _Parser) -> dict[str, _Parser]:
     return {f"cache {name}": action for name, action in actions.items()}
 
 
-def _add_place(command: _Parser) -> None:
+def _add_place(command: Command) -> None:
     _add_runs_dir(command)
     command.add_argument(
         "--storage",
@@ -365,7 +429,7 @@ def _add_place(command: _Parser) -> None:
     )
 
 
-def _add_runs_dir(command: _Parser) -> None:
+def _add_runs_dir(command: Command) -> None:
     command.add_argument(
         "--runs-dir",
         type=Path,
@@ -373,6 +437,10 @@ def _add_runs_dir(command: _Parser) -> None:
         metavar="DIR",
         help="folder of the trials' files (default: runs)",
     )
+
+
+def _add_json(command: Command) -> None:
+    command.add_argument("--json", action="store_true", help=_JSON_TEXT)
 
 
 def _whole_number(name: str, low: int, high: int | None = None) -> Callable[[str], int]:

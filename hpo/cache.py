@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,9 +13,6 @@ from core.errors import CheckpointError
 from core.sealed import META, read_sealed
 from core.stage_entries import FOLDER, Entry, Pruned, cache_limit, prune, read_entries
 from hpo.folders import cache_of, make_private
-
-SCHEMA_VERSION = 1
-"""Of the JSON; raised when a field changes meaning."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +43,21 @@ class CacheContents:
     def size_bytes(self) -> int:
         return sum(one.entry.size_bytes for one in self.stages)
 
-    def as_json(self) -> str:
-        """The contents for programs; times are UTC, ISO 8601."""
-        stages = [
-            {
-                **asdict(one.entry),
-                "made": moment(one.entry.made).isoformat("T", "seconds"),
-                "used": moment(one.entry.used).isoformat("T", "seconds"),
-                "cost_s": one.cost_s,
-                "saved_s": one.saved_s,
-                "about": dict(one.about),
-            }
-            for one in self.stages
-        ]
-        value = {
-            "schema_version": SCHEMA_VERSION,
+    def as_json(self) -> dict[str, Any]:
+        """The contents for programs."""
+        return {
             "limit_bytes": self.limit_bytes,
             "size_bytes": self.size_bytes,
-            "stages": stages,
+            "stages": [
+                {
+                    **_entry_json(one.entry),
+                    "cost_s": one.cost_s,
+                    "saved_s": one.saved_s,
+                    "about": dict(one.about),
+                }
+                for one in self.stages
+            ],
         }
-        return json.dumps(value, indent=2, allow_nan=False)
 
 
 def read_cache(runs_dir: Path) -> CacheContents:
@@ -96,6 +87,20 @@ def prune_cache(
     # By the wall clock, as the times of files are.
     used_before = None if older_than_s is None else time.time() - older_than_s
     return prune(root, limit_bytes=limit_bytes, used_before=used_before, dry_run=dry_run)
+
+
+def pruned_json(pruned: Pruned, left: CacheContents, *, dry_run: bool) -> dict[str, Any]:
+    """For programs: what was removed, or would be, what a run held, and what is left."""
+    return {
+        "dry_run": dry_run,
+        "removed": [_entry_json(one) for one in pruned.removed],
+        "held": [_entry_json(one) for one in pruned.held],
+        "left": {"stages": len(left.stages), "size_bytes": left.size_bytes},
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {**asdict(entry), "made": moment(entry.made), "used": moment(entry.used)}
 
 
 def moment(seconds: float) -> datetime:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import argparse
 
     from hpo.declarations import Study
+    from hpo.declarations.files import Kind
     from hpo.output import Printer
-    from hpo.records import StudyRecord
+    from hpo.records import StudyRecord, TrialRecord
 
 _PASSWORD = re.compile(r"(:/+[^\s:@]*:)\S*(?=@)|(password=)[^\s'\"]+")
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -115,6 +116,7 @@ def _declared(arguments: argparse.Namespace) -> Study:
 
 
 def _plan(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo import as_json
     from hpo.experience import gather
     from hpo.memory import MemoryCheck, slot_memory
     from hpo.options import RunOptions
@@ -145,8 +147,11 @@ def _plan(arguments: argparse.Namespace, out: Printer) -> int:
         elapsed_s=experience.elapsed_s,
         finished=experience.finished,
     )
-    out.show(*plan_page(plan))
     warning = MemoryCheck(study, slot_memory([place.device for place in places])).warning()
+    if arguments.json:
+        out.show(as_json.document({**as_json.plan(plan), "warning": warning}))
+        return DONE
+    out.show(*plan_page(plan))
     if warning is not None:
         out.say(f"{study.name}: {warning}. Such trials will be refused.")
     return DONE
@@ -163,37 +168,65 @@ def _place(arguments: argparse.Namespace) -> list[str]:
 
 
 def _studies(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo import as_json
     from hpo.declarations import declared_studies
     from hpo.output import studies_table
     from hpo.reading import list_studies
 
+    declared = declared_studies()
     summaries = list_studies(arguments.storage, arguments.runs_dir)
-    out.show(studies_table(declared_studies(), summaries))
+    if arguments.json:
+        out.show(as_json.document(as_json.studies(declared, summaries)))
+    else:
+        out.show(studies_table(declared, summaries))
     return DONE
 
 
 def _show(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo import as_json
     from hpo.output import study_page, trial_page
 
     record = _read(arguments)
-    if arguments.trial is None:
-        out.show(*study_page(record))
-        return DONE
-    page = trial_page(record, arguments.trial)
-    if page is None:
-        raise CommandError(
-            f"{record.name} has no trial {arguments.trial}",
-            way_out=f"See `{arguments.prog} show {record.name}`.",
-        )
-    out.show(*page)
+    trial = None if arguments.trial is None else _trial_of(record, arguments)
+    if arguments.json:
+        told = as_json.study(record) if trial is None else as_json.trial(record, trial)
+        out.show(as_json.document(told))
+    else:
+        out.show(*(study_page(record) if trial is None else trial_page(record, trial)))
+    return DONE
+
+
+def _explain(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.as_json import document
+    from hpo.explaining import explain, explanation_page
+
+    record = _read(arguments)
+    found = explain(record, _trial_of(record, arguments))
+    out.show(*([document(found.as_json())] if arguments.json else explanation_page(found)))
+    return DONE
+
+
+def _compare(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.as_json import document
+    from hpo.comparing import compare, comparison_page
+    from hpo.reading import read_study
+
+    found = compare(
+        _read(arguments),
+        arguments.others,
+        lambda name: read_study(arguments.storage, name, arguments.runs_dir),
+    )
+    out.show(*([document(found.as_json())] if arguments.json else comparison_page(found)))
     return DONE
 
 
 def _report(arguments: argparse.Namespace, out: Printer) -> int:
-    from hpo.analysis.report import write_report
     from hpo.names import label
+    from hpo.reporting import write_as
 
-    out.say(label(write_report(_read(arguments))))
+    place = None if arguments.output is None else arguments.output.expanduser()
+    for path in write_as(_read(arguments), arguments.format, place):
+        out.say(label(path))
     return DONE
 
 
@@ -227,6 +260,28 @@ def _export(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _export_study(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.exchange import export_study, write_lines
+    from hpo.names import label
+
+    lines = export_study(arguments.storage, arguments.study, arguments.runs_dir)
+    if arguments.output is None:
+        for line in lines:
+            out.show(line)
+    else:
+        out.say(label(write_lines(lines, arguments.output.expanduser())))
+    return DONE
+
+
+def _import_study(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.exchange import import_study
+    from hpo.output import trials_line
+
+    made = import_study(arguments.file, arguments.storage, arguments.runs_dir, name=arguments.name)
+    out.say(f"{made.name}: imported, {trials_line(made.states)}")
+    return DONE
+
+
 def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints the board as tables or JSON, or writes its page and prints where that is."""
     from hpo.analysis.leaderboard import Apart, rank_studies
@@ -240,9 +295,9 @@ def _leaderboard(arguments: argparse.Namespace, out: Printer) -> int:
         records, [Apart(one.name, one.problem) for one in unread], first=arguments.study
     )
     if arguments.json:
-        import json
+        from hpo.as_json import document
 
-        out.show(json.dumps(board.as_json(), indent=2, allow_nan=False))
+        out.show(document(board.as_json()))
     elif not board.groups and not board.apart:
         out.say("No study has been run here.")
     elif arguments.html:
@@ -263,24 +318,55 @@ def _read(arguments: argparse.Namespace) -> StudyRecord:
     return read_study(arguments.storage, arguments.study, arguments.runs_dir)
 
 
+def _trial_of(record: StudyRecord, arguments: argparse.Namespace) -> TrialRecord:
+    for trial in record.trials:
+        if trial.number == arguments.trial:
+            return trial
+    raise CommandError(
+        f"{record.name} has no trial {arguments.trial}",
+        way_out=f"See `{arguments.prog} show {record.name}`.",
+    )
+
+
+def _new(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.names import label
+    from hpo.starting import write_new
+
+    kind: Kind = "study" if arguments.kind == "study" else "search space"
+    out.say(label(write_new(kind, arguments.name)))
+    return DONE
+
+
+def _completion(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.completion import shell_code
+
+    out.show(shell_code(arguments.shell).rstrip())
+    return DONE
+
+
 def _validate(arguments: argparse.Namespace, out: Printer) -> int:
     """Prints a line a file, the problems on standard error."""
+    from hpo import as_json
     from hpo.declarations import validate_path
     from hpo.memory import MemoryCheck, slot_memory
     from hpo.options import RunOptions
     from hpo.workers.devices import local_places
 
     has_bytes = slot_memory([place.device for place in local_places(RunOptions())])
-    checked = validate_path(arguments.path)
-    for file in checked:
+    checked = [
+        (file, MemoryCheck(file.study, has_bytes).warning() if file.study else None)
+        for file in validate_path(arguments.path)
+    ]
+    if arguments.json:
+        out.show(as_json.document(as_json.validated(checked)))
+    for file, warning in () if arguments.json else checked:
         if file.problem is None:
             out.say(f"{file.kind} {file.name}: {file.summary}")
-            warning = file.study and MemoryCheck(file.study, has_bytes).warning()
             if warning:
                 out.say(f"  {warning}")
         else:
             _complain(str(file.problem))
-    return MISTAKE if any(file.problem for file in checked) else DONE
+    return MISTAKE if any(file.problem for file, _ in checked) else DONE
 
 
 def _schema(arguments: argparse.Namespace, out: Printer) -> int:
@@ -312,12 +398,13 @@ def _clean(arguments: argparse.Namespace, out: Printer) -> int:
 
 def _cache(arguments: argparse.Namespace, out: Printer) -> int:
     """Lists what the stage A cache holds, or removes some of it and says what."""
-    from hpo.cache import prune_cache, read_cache
+    from hpo.as_json import document
+    from hpo.cache import prune_cache, pruned_json, read_cache
     from hpo.output import cache_page, pruned_page
 
     if arguments.action == "list":
         contents = read_cache(arguments.runs_dir)
-        out.show(*([contents.as_json()] if arguments.json else cache_page(contents)))
+        out.show(*([document(contents.as_json())] if arguments.json else cache_page(contents)))
         return DONE
     pruned = prune_cache(
         arguments.runs_dir,
@@ -325,7 +412,11 @@ def _cache(arguments: argparse.Namespace, out: Printer) -> int:
         older_than_s=arguments.older_than,
         dry_run=arguments.dry_run,
     )
-    out.show(*pruned_page(pruned, read_cache(arguments.runs_dir), dry_run=arguments.dry_run))
+    left, dry_run = read_cache(arguments.runs_dir), arguments.dry_run
+    if arguments.json:
+        out.show(document(pruned_json(pruned, left, dry_run=dry_run)))
+    else:
+        out.show(*pruned_page(pruned, left, dry_run=dry_run))
     return DONE
 
 
@@ -376,6 +467,7 @@ def _stop(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _status(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.as_json import document
     from hpo.status import follow, read_status, status_json, status_page
 
     names = [] if arguments.study is None else [arguments.study]
@@ -388,7 +480,7 @@ def _status(arguments: argparse.Namespace, out: Printer) -> int:
             as_json=arguments.json,
         )
     elif arguments.json:
-        out.show(status_json(found))
+        out.show(document(status_json(found)))
     else:
         out.show(*status_page(found))
     return DONE
@@ -399,16 +491,22 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "plan": _plan,
     "studies": _studies,
     "show": _show,
+    "explain": _explain,
+    "compare": _compare,
     "translate": _translate,
     "export": _export,
+    "export-study": _export_study,
+    "import-study": _import_study,
     "leaderboard": _leaderboard,
     "status": _status,
     "stop": _stop,
     "report": _report,
+    "new": _new,
     "validate": _validate,
     "schema": _schema,
     "repair": _repair,
     "clean": _clean,
     "cache": _cache,
     "dashboard": _dashboard,
+    "completion": _completion,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -28,7 +28,12 @@ from hpo.analysis.formats import (
     duration,
     value_text,
 )
-from hpo.analysis.trials import cache_sentences, prior_sentences, quarantine_sentences
+from hpo.analysis.trials import (
+    cache_sentences,
+    prior_sentences,
+    quarantine_sentences,
+    stage_of,
+)
 from hpo.finals.headline import headline
 from hpo.names import label
 
@@ -118,11 +123,15 @@ def standing(record: StudyRecord) -> Text:
     return Text(f"{line}, {duration(record.elapsed_s)}{how}")
 
 
+def trials_line(states: Mapping[str, int]) -> str:
+    """`7 trials (5 complete, 2 pruned)`, of trials by state."""
+    each = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    return f"{count(sum(states.values()), 'trial')} ({each or 'none yet'})"
+
+
 def repaired_page(repaired: Repaired, command: str, place: str) -> list[Text]:
     """What a repair came to; `command` and `place` make up the next one to give."""
-    total = sum(repaired.states.values())
-    each = ", ".join(f"{count} {state}" for state, count in sorted(repaired.states.items()))
-    lines = [f"{repaired.name}: rebuilt from its folder, {total} trials ({each or 'none yet'})"]
+    lines = [f"{repaired.name}: rebuilt from its folder, {trials_line(repaired.states)}"]
     if not repaired.is_rebuilt:
         lines = [f"{repaired.name}: it is in the database, nothing to repair"]
     if repaired.states.get("interrupted"):
@@ -231,12 +240,9 @@ def _trials_table(record: StudyRecord) -> Table:
     return table
 
 
-def trial_page(record: StudyRecord, number: int) -> list[RenderableType] | None:
-    """One trial: configuration, curve, health, cost, reason, files; `None` if there is none."""
-    trial = next((trial for trial in record.trials if trial.number == number), None)
-    if trial is None:
-        return None
-    head = f"{visible(record.name)}, trial {number}: {trial.state}"
+def trial_page(record: StudyRecord, trial: TrialRecord) -> list[RenderableType]:
+    """One trial of a study: configuration, curve, health, cost, reason, files."""
+    head = f"{visible(record.name)}, trial {trial.number}: {trial.state}"
     if trial.value is not None:
         head += f", {ScoreFormat.of(record).named(trial.value)}"
     if trial.attempts > 1:
@@ -255,13 +261,12 @@ def trial_page(record: StudyRecord, number: int) -> list[RenderableType] | None:
 
 def _curve(record: StudyRecord, trial: TrialRecord) -> Table:
     """The scores by step, each under its stage."""
-    scores, grid = ScoreFormat.of(record), record.grid
-    table = _table("stage", "step", scores.metric.name)
-    _flush_right(table, 1, 2)
-    for step, value in sorted(trial.curve.items()):
-        stage = next((name for name, _ in grid.stages if step <= grid.stage_end(name)), "")
-        _add_row(table, stage, step, scores.number(value))
-    return table
+    scores = ScoreFormat.of(record)
+    rows = [
+        (stage_of(record.grid, step)[0], step, scores.number(value))
+        for step, value in sorted(trial.curve.items())
+    ]
+    return rows_table(("stage", "step", scores.metric.name), rows, numeric=(1, 2))
 
 
 def _files(trial: TrialRecord) -> Table:
@@ -360,10 +365,7 @@ def leaderboard_pages(board: Leaderboard) -> list[RenderableType]:
         parts.append(Text(visible(protocol_line(group))))
         parts += [Text(visible(f"  {line}")) for line in differing_lines(group)]
         for ranked in tables_of(group):
-            table = _table(*ranked.heads)
-            _flush_right(table, *ranked.numeric)
-            for row in ranked.rows:
-                _add_row(table, *row)
+            table = rows_table(ranked.heads, ranked.rows, numeric=ranked.numeric)
             parts += [Text(visible(ranked.title)), table]
     if board.apart:
         parts.append(Text("Left out:"))
@@ -375,6 +377,17 @@ def _pairs(title: str, pairs: Mapping[str, Any]) -> Table:
     table = _table(title, "")
     for key, item in pairs.items():
         _add_row(table, key, value_text(item))
+    return table
+
+
+def rows_table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[int] = ()
+) -> Table:
+    """A table of these rows; the columns in `numeric` end on the same edge."""
+    table = _table(*heads)
+    _flush_right(table, *numeric)
+    for row in rows:
+        _add_row(table, *row)
     return table
 
 

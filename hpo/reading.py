@@ -85,7 +85,14 @@ def read_study(
 
 
 def _read(database: Database, name: str, runs: Path) -> StudyRecord:
-    with _reading(database) as storage:
+    with found_study(database, name) as study:
+        return record_of(_detach(study), database, runs)
+
+
+@contextmanager
+def found_study(database: Database, name: str) -> Iterator[optuna.Study]:
+    """The study called `name`, to be looked at. Raises: UnknownStudyError; StorageError."""
+    with opened(database) as storage:
         names = optuna.get_all_study_names(storage)
         if name not in names:
             ours = sorted(filter(is_name, names))
@@ -95,9 +102,14 @@ def _read(database: Database, name: str, runs: Path) -> StudyRecord:
                 allowed=", ".join(ours) or "none yet",
                 way_out=did_you_mean(name, ours),
             )
-        return _record_of(
-            _detach(optuna.load_study(study_name=name, storage=storage)), database, runs
-        )
+        study = optuna.load_study(study_name=name, storage=storage)
+        if not _is_ours(study):
+            raise UnknownStudyError(
+                "it was not made by this program",
+                where=f"study {study.study_name!r} in {database.shown}",
+                way_out="Look at it with `dashboard`.",
+            )
+        yield study
 
 
 def list_studies(storage_url: str | None, runs_dir: Path) -> list[StudySummary]:
@@ -106,7 +118,7 @@ def list_studies(storage_url: str | None, runs_dir: Path) -> list[StudySummary]:
     database = locate(storage_url, runs)
     if not database.exists:
         return []
-    with _reading(database) as storage:
+    with opened(database) as storage:
         found = [
             optuna.load_study(study_name=name, storage=storage)
             for name in sorted(optuna.get_all_study_names(storage))
@@ -124,13 +136,13 @@ def read_studies(
     unread: list[UnreadStudy] = []
     if not database.exists:
         return read, unread
-    with _reading(database) as storage:
+    with opened(database) as storage:
         for name in sorted(optuna.get_all_study_names(storage)):
             study = optuna.load_study(study_name=name, storage=storage)
             if not _is_ours(study):
                 continue
             try:
-                read.append(_record_of(_detach(study), database, runs))
+                read.append(record_of(_detach(study), database, runs))
             except UserError as error:
                 unread.append(UnreadStudy(name, str(error)))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -142,7 +154,8 @@ def read_studies(
 
 
 @contextmanager
-def _reading(database: Database) -> Iterator[RDBStorage]:
+def opened(database: Database) -> Iterator[RDBStorage]:
+    """The storage to be looked at. Raises: StorageError, also for what is found wrong within."""
     storage = database.open_for_reading()
     try:
         with telling(database):
@@ -177,7 +190,7 @@ def state_of(record: StudyRecord) -> str:
 
 
 def _summary_of(study: optuna.Study, database: Database, runs: Path) -> StudySummary:
-    record = _record_of(study, database, runs)
+    record = record_of(study, database, runs)
     best = record.best
     return StudySummary(
         name=record.name,
@@ -191,14 +204,9 @@ def _summary_of(study: optuna.Study, database: Database, runs: Path) -> StudySum
     )
 
 
-def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyRecord:
+def record_of(study: optuna.Study, database: Database, runs: Path) -> StudyRecord:
+    """What is known of a study of ours, and of its files below `runs`."""
     own: Mapping[str, Any] = study.user_attrs
-    if not _is_ours(study):
-        raise UnknownStudyError(
-            "it was not made by this program",
-            where=f"study {study.study_name!r} in {database.shown}",
-            way_out="Look at it with `dashboard`.",
-        )
     declaration = own[attributes.DECLARATION]
     scoring = stored_scoring(own)
     folder = StudyFolder(runs, study.study_name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from core.errors import DamagedFileError, UserError
@@ -83,7 +83,7 @@ def repair(storage_url: str | None, name: str, runs_dir: Path) -> Repaired:
         stack.callback(close, storage)
         is_there = _has_study(storage, name)
         if not is_there:
-            _rebuild(storage, name, row, trials)
+            rebuild(storage, name, row, trials)
         known = optuna.get_all_study_names(storage)
     return Repaired(
         name=name,
@@ -173,7 +173,10 @@ def _has_study(storage: RDBStorage, name: str) -> bool:
     return False
 
 
-def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[FrozenTrial]) -> None:
+def rebuild(
+    storage: BaseStorage, name: str, row: StudyRow, trials: Iterable[FrozenTrial]
+) -> optuna.Study:
+    """Puts a study into a storage that has none of that name."""
     direction = stored_scoring(row.own).metric.direction
     study = optuna.create_study(study_name=name, storage=storage, direction=direction)
     study.set_user_attr(attributes.SCHEMA, _REPAIRING)
@@ -184,6 +187,7 @@ def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[Fro
     # The format last: with it the study has all the rest.
     for key in sorted(row.own, key=lambda key: key == attributes.SCHEMA):
         study.set_user_attr(key, row.own[key])
+    return study
 
 
 def _state_of(trial: FrozenTrial) -> str:

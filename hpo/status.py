@@ -91,6 +91,8 @@ class Status:
         """For programs."""
         told: dict[str, Any] = finite(asdict(self))
         del told["line"]
+        told["best"] = self.best and {"trial": self.best[0], "value": self.best[1]}
+        told["failed"] = [{"trial": number, "reason": reason} for number, reason in self.failed]
         return told
 
     @property
@@ -240,9 +242,9 @@ def _page(status: Status) -> list[RenderableType]:
     return parts
 
 
-def status_json(found: Sequence[Status]) -> str:
-    """A list of the studies, on one line."""
-    return json.dumps([one.as_json() for one in found], allow_nan=False)
+def status_json(found: Sequence[Status]) -> dict[str, Any]:
+    """The studies for programs."""
+    return {"studies": [one.as_json() for one in found]}
 
 
 def follow(
@@ -278,7 +280,7 @@ def follow(
                 out.say(line)
                 out.file.flush()
         if not found:
-            out.show(*(["[]"] if as_json else status_page(found)))
+            out.show(*([] if as_json else status_page(found)))
 
     _watch(read, tell, look_every_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,18 +35,26 @@ class StudyRow:
 
 def write_study(found: optuna.Study, folder: StudyFolder) -> None:
     """Writes `study.json`, which with the trials' own files stands for the database."""
-    own = found.user_attrs
+    row = StudyRow(found.user_attrs, found._storage.get_study_system_attrs(found._study_id))
+    write_row(folder, row)
+
+
+def write_row(folder: StudyFolder, row: StudyRow) -> None:
+    """Writes `study.json` of a study with these attributes."""
+    key = row.own[attributes.FOLDER_KEY]
     write_record(
         folder.declaration,
-        {
-            "schema_version": SCHEMA_VERSION,
-            "name": found.study_name,
-            "key": own[attributes.FOLDER_KEY],
-            **{key: own.get(key) for key in _TOLD},
-            "attributes": {key: value for key, value in own.items() if key not in _TOLD},
-            "system_attributes": found._storage.get_study_system_attrs(found._study_id),
-        },
+        {"schema_version": SCHEMA_VERSION, "name": folder.name, "key": key, **described_row(row)},
     )
+
+
+def described_row(row: StudyRow) -> dict[str, Any]:
+    """The attributes as they are written."""
+    return {
+        **{key: row.own.get(key) for key in _TOLD},
+        "attributes": {key: value for key, value in row.own.items() if key not in _TOLD},
+        "system_attributes": row.of_optuna,
+    }
 
 
 def read_study_file(folder: StudyFolder) -> StudyRow:
@@ -54,13 +63,16 @@ def read_study_file(folder: StudyFolder) -> StudyRow:
     Raises: FileNotFoundError; DamagedFileError, also for a file of an earlier version, which told
         less.
     """
-    path = folder.declaration
-    stored = read_sealed(path)
+    return row_of(read_sealed(folder.declaration), where=str(folder.declaration))
+
+
+def row_of(stored: Mapping[str, Any], *, where: str) -> StudyRow:
+    """What `described_row` described. Raises: DamagedFileError."""
     try:
         told = {key: stored[key] for key in _TOLD if stored[key] is not None}
         return StudyRow(told | stored["attributes"], stored["system_attributes"])
     except (KeyError, TypeError) as error:
-        raise DamagedFileError(f"it has no {error}", where=str(path)) from error
+        raise DamagedFileError(f"it has no {error}", where=where) from error
 
 
 def key_of(folder: StudyFolder) -> str | None:

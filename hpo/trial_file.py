@@ -30,7 +30,7 @@ _FILE = "trial.json"
 
 def write_trial(folder: StudyFolder, trial: FrozenTrial, names: Sequence[str]) -> None:
     """Writes a trial's `trial.json`; `names` are those of the realised parameters, in order."""
-    write_record(folder.trial(trial.number) / _FILE, _described(trial, names))
+    write_record(folder.trial(trial.number) / _FILE, described_trial(trial, names))
 
 
 def is_written(folder: StudyFolder, trial: FrozenTrial, names: Sequence[str]) -> bool:
@@ -39,7 +39,7 @@ def is_written(folder: StudyFolder, trial: FrozenTrial, names: Sequence[str]) ->
         stored = read_sealed(folder.trial(trial.number) / _FILE)
     except (OSError, DamagedFileError):
         return False
-    return bool(stored == finite(_described(trial, names)))
+    return bool(stored == finite(described_trial(trial, names)))
 
 
 def read_trial(folder: StudyFolder, number: int) -> FrozenTrial:
@@ -48,7 +48,11 @@ def read_trial(folder: StudyFolder, number: int) -> FrozenTrial:
     Raises: FileNotFoundError; DamagedFileError if its file is not what was written.
     """
     path = folder.trial(number) / _FILE
-    stored = read_sealed(path)
+    return trial_of(read_sealed(path), number, where=str(path))
+
+
+def trial_of(stored: Mapping[str, Any], number: int, *, where: str) -> FrozenTrial:
+    """The trial that `described_trial` described. Raises: DamagedFileError."""
     try:
         trial = create_trial(
             state=_STATES[stored["state"]],
@@ -71,13 +75,14 @@ def read_trial(folder: StudyFolder, number: int) -> FrozenTrial:
         )
         trial.datetime_start = _moment(stored["started"])
         trial.datetime_complete = _moment(stored["ended"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"this is no trial ({error!r})", where=str(path)) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(f"this is no trial ({error!r})", where=where) from error
     trial.number = number
     return trial
 
 
-def _described(trial: FrozenTrial, names: Sequence[str]) -> Mapping[str, Any]:
+def described_trial(trial: FrozenTrial, names: Sequence[str]) -> Mapping[str, Any]:
+    """A trial as it is written."""
     attributes = trial.user_attrs
     return {
         "schema_version": SCHEMA_VERSION,

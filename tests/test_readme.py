@@ -22,7 +22,15 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("leaderboard", "league", "own-data", "own-study", "parallel", "use-the-model")
+        for name in (
+            "leaderboard",
+            "league",
+            "other-tools",
+            "own-data",
+            "own-study",
+            "parallel",
+            "use-the-model",
+        )
     ),
 ]
 
@@ -173,6 +181,10 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         said = _run(words, folder or tmp_path)
         if words[:4] == [sys.executable, "-m", "hpo", "run"]:
             assert re.search(r"^FINAL_TEST_BLEU = \d+\.\d\d \(.+\)$", said, re.MULTILINE), said
+    for number, block in enumerate(_blocks(page, "python") if page != PAGES[0] else ()):
+        script = tmp_path / f"script{number}.py"
+        script.write_text(block, encoding="utf-8")
+        assert _run([sys.executable, str(script)], tmp_path), f"{page.name} printed nothing"
 
 
 @pytest.mark.slow

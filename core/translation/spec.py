@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.settings import RunConfig
-from core.task import Effort, Facts, Grid, Metric, Placement, Task, TaskSpec
+from core.task import Effort, Facts, Grid, Metric, Placement, Resampled, Task, TaskSpec
 from core.translation.effort import estimate_effort
 from core.translation.memory import least_memory
 from core.translation.settings import (
@@ -104,6 +104,12 @@ def _compare(folder: Path, other: Path) -> float | None:
     return compare(folder, other)
 
 
+def _resample(folders: Sequence[Path], references_in: Sequence[Path]) -> Sequence[Resampled]:
+    from core.translation.comparison import resample
+
+    return resample(folders, references_in)
+
+
 def _translate(task: Task, model: torch.nn.Module, texts: Sequence[str]) -> list[str]:
     from core.translation.task import TranslationTask
 
@@ -154,6 +160,7 @@ SPEC = TaskSpec(
     least_memory=_least_memory,
     is_fusable=True,
     compare=_compare,
+    resample=_resample,
     signature=_signature,
     translate=_translate,
     exports={"transformers": _export_transformers, "ctranslate2": _export_ctranslate2},

@@ -21,6 +21,11 @@ def shipped_folder(kind: Kind) -> Path:
     return in_wheel if in_wheel.is_dir() else package.parent / _FOLDERS[kind]
 
 
+def declared_folder(kind: Kind) -> Path:
+    """The folder of the user's own declarations, below the current one."""
+    return Path.cwd() / _FOLDERS[kind]
+
+
 def toml_files(folder: Path) -> list[Path]:
     """The TOML files in a folder by name, but hidden ones; none if there is no such folder."""
     try:
@@ -32,7 +37,7 @@ def toml_files(folder: Path) -> list[Path]:
 
 def declared_files(kind: Kind) -> dict[str, Path]:
     """Name -> file of all that can be named: the current folder's before the shipped ones."""
-    folders = (shipped_folder(kind), Path.cwd() / _FOLDERS[kind])
+    folders = (shipped_folder(kind), declared_folder(kind))
     found = {path.stem: path for folder in folders for path in toml_files(folder)}
     return dict(sorted(found.items()))
 

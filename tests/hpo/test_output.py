@@ -139,8 +139,7 @@ def test_the_trial_page_shows_curve_health_cost_and_files(tmp_path: Path) -> Non
         health={"verdict": "healthy", "grad_norm_max": 3.0},
         cost={"finetune_s": 41.25},
     )
-    page = trial_page(record(one), 7)
-    assert page is not None
+    page = trial_page(record(one), one)
     text = printed(page)
     for expected in (
         "trial 7: complete, 12.50 BLEU, 2 attempts",
@@ -154,10 +153,6 @@ def test_the_trial_page_shows_curve_health_cost_and_files(tmp_path: Path) -> Non
     rows = [line.split() for line in text.split("\n")]
     assert ["pretrain", "20", "6.25"] in rows
     assert ["finetune", "40", "12.50"] in rows
-
-
-def test_there_is_no_page_of_a_trial_that_is_not_there() -> None:
-    assert trial_page(record(trial(0)), 1) is None
 
 
 def test_names_are_short_unless_two_groups_share_one() -> None:
@@ -174,8 +169,7 @@ def test_hostile_text_is_shown_as_text() -> None:
         facts={"notes": [EVIL]},
         readings=(reading(0, 1.0, EVIL),),
     )
-    page = trial_page(found, 0)
-    assert page is not None
+    page = trial_page(found, one)
     text = printed([*study_page(found), *page], width=400)
     assert "\x1b" not in text
     assert "\x07" not in text

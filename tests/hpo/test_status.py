@@ -16,6 +16,7 @@ from toy_bench import MakeStudy
 from toy_runs import run_study
 
 from hpo import attributes
+from hpo.as_json import document
 from hpo.cli import main
 from hpo.declarations import load_study
 from hpo.events import Event, TrialEvaluated
@@ -87,10 +88,10 @@ def test_a_study_whose_driver_was_killed_says_so_and_how_to_go_on() -> None:
     assert not any("Go on with" in line for line in shown(made()))
 
 
-def test_as_json_it_is_a_list_for_programs() -> None:
-    (told,) = json.loads(status_json([made()]))
+def test_as_json_it_is_an_object_for_programs() -> None:
+    (told,) = json.loads(document(status_json([made()])))["studies"]
     assert told["state"] == "running"
-    assert told["best"] == [0, 30.0]
+    assert told["best"] == {"trial": 0, "value": 30.0}
     assert {one["trial"]: one["step"] for one in told["running"]} == {3: 0, 2: 40, 0: None}
     assert told["quarantined"] == {"gpu 1": "three device errors in a row"}
 
