@@ -33,6 +33,11 @@ def all_tasks() -> list[TaskSpec]:
     return [find_task(name) for name in _MODULES]
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is that of a task of the user's own, which would have to be imported."""
+    return ":" in name
+
+
 def find_task(name: str, *, beside: Sequence[Path] = ()) -> TaskSpec:
     """The description of the task called `name`, under that name.
 
@@ -42,7 +47,7 @@ def find_task(name: str, *, beside: Sequence[Path] = ()) -> TaskSpec:
 
     Raises: SettingsError if there is none.
     """
-    if ":" in name:
+    if is_own(name):
         return _find_own(name, beside)
     if name not in _MODULES:
         raise SettingsError(

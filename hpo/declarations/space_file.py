@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from core.errors import SettingsError, did_you_mean
-from core.registry import find_task
+from core.registry import find_task, is_own
 from core.settings import Settings
 from core.task import TaskSpec
 from hpo.declarations.errors import Location, choice_help, explain, key_of, read_model
@@ -74,12 +74,15 @@ def read_space(path: Path, protocol: Settings | None = None) -> SearchSpace:
     return space
 
 
-def task_named(name: str, *, where: str, path: Path) -> TaskSpec:
+def task_named(name: str, *, where: str, path: Path, may_import: bool = True) -> TaskSpec:
     """The task that the file at `path` names.
 
     One of the user's own is looked for where Python looks, beside that file and in the current
-    folder, in this order. Raises: DeclarationError if there is none.
+    folder, in this order. Raises: DeclarationError if there is none, or it is one's own and not
+    to be imported.
     """
+    if not may_import and is_own(name):
+        raise DeclarationError("a task of one's own is not imported here", where=where, got=name)
     try:
         return find_task(name, beside=(path.absolute().parent, Path.cwd()))
     except SettingsError as error:
