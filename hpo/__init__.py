@@ -113,7 +113,7 @@ def run(
         warm_start=tuple(warm_start),
     )
     loaded = load_study(study) if isinstance(study, str | Path) else study
-    return launch(loaded, options, observe or _ignore)
+    return launch(loaded, options, observe or _ignore, showcase=True)
 
 
 def _ignore(event: Event) -> None:

@@ -30,7 +30,7 @@ COMMANDS = {
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
-    "dashboard": "browse the studies with optuna-dashboard, on this machine only",
+    "dashboard": "browse the studies with optuna-dashboard, behind a token",
 }
 
 _EXAMPLES = """\
@@ -313,12 +313,41 @@ def _add_reading_arguments(commands: dict[str, _Parser]) -> None:
     schema.add_argument(
         "--dir", type=Path, metavar="DIR", help="write NAME.json into a folder instead"
     )
-    commands["dashboard"].add_argument(
+    _add_dashboard_options(commands["dashboard"])
+
+
+def _add_dashboard_options(dashboard: _Parser) -> None:
+    dashboard.add_argument(
+        "study", nargs="?", metavar="STUDY", help="begin at this study (default: the list of all)"
+    )
+    dashboard.add_argument(
         "--port",
         type=_whole_number("--port", 1, 65535),
         default=8080,
         metavar="N",
-        help="port on 127.0.0.1 (default: 8080)",
+        help="port to listen on (default: 8080)",
+    )
+    dashboard.add_argument(
+        "--allow-edits",
+        action="store_true",
+        help="let the browser write notes, upload and delete; without it the dashboard only looks",
+    )
+    dashboard.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (default: 127.0.0.1, this machine alone); others need TLS",
+    )
+    dashboard.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM")
+    dashboard.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its key (default: in the same file)"
+    )
+    dashboard.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name by which browsers may call this machine; repeatable",
     )
 
 

@@ -64,10 +64,12 @@ def launch(
     scheduler: Scheduler | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Result:
+    showcase: bool = False,
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
 
     Without `make_slots` trials run where the options say, on this machine or on a cluster. While
-    the database is away training goes on, for `patience_s` at most.
+    the database is away training goes on, for `patience_s` at most. With `showcase` the dashboard
+    is shown figures, notes and samples while it runs.
 
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
@@ -110,6 +112,11 @@ def launch(
             found.set_user_attr(attributes.OPTIONS, options.as_json())
         mend_folders(study, found, folder)
 
+        if showcase:
+            from hpo.showcase import Showcase
+
+            read = partial(read_study, options.storage, study.name, runs)
+            observe = stack.enter_context(Showcase(found, read, runs, observe))
         def store(elapsed_s: float) -> None:
             found.set_user_attr(attributes.ELAPSED_S, elapsed_s)
             write_study(found, folder)
