@@ -178,6 +178,14 @@ def _add_run_options(run: _Parser) -> None:
         help="studies that were run here, to learn from; the less the more own trials there are",
     )
     run.add_argument(
+        "--log",
+        type=lambda text: text.split(","),
+        action="append",
+        default=[],
+        metavar="tensorboard|mlflow|wandb",
+        help="stream loss, gradient norm, learning rate and score of each trial there; repeatable",
+    )
+    run.add_argument(
         "--again",
         action="store_true",
         help="read the test set once more; without it a study reads it once",

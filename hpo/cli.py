@@ -78,6 +78,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         again=arguments.again,
         begun=arguments.begun,
         warm_start=tuple(arguments.warm_start),
+        log=tuple(dict.fromkeys(name for names in arguments.log for name in names)),
     )
     with terminating_as_ctrl_c(), choose_view(study.spec.metric, out) as observe:
         result = launch(study, options, observe, showcase=True)
