@@ -3,7 +3,7 @@
 # `make PYTHON=/path/to/python3.12 venv` chooses the interpreter; JOBS=1 runs one test at a time.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format audit bench peers bench-peers faults faults-short clean distclean
+.PHONY: help venv demo test site check format audit bench peers bench-peers faults faults-short clean distclean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -34,7 +34,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(UNFINISHED)
 	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt hatchling editables
 	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt \
-		--no-build-isolation -e ".[dev,export,images,postgres,ray]"
+		--no-build-isolation -e ".[dev,docs,export,images,mlflow,postgres,ray,tensorboard,wandb]"
 	@rm $(UNFINISHED)
 	@touch $@
 
@@ -43,6 +43,9 @@ demo: $(INSTALLED)  ## run the study depth_sweep on the built-in corpus
 
 test: $(INSTALLED)  ## run the tests
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal --durations=15
+
+site: $(INSTALLED)  ## build the documentation into build/site; a warning fails it
+	$(RUN) -m mkdocs build --quiet
 
 check: $(INSTALLED)  ## format, lint and types, as continuous integration runs them
 	$(RUN) -m ruff format --check .

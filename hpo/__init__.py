@@ -71,6 +71,7 @@ def run(
     storage: str | None = None,
     again: bool = False,
     warm_start: Sequence[str] = (),
+    log: Sequence[str] = (),
     observe: Observe | None = None,
 ) -> Result:
     """Runs a study, or goes on with it where it stands, and returns what came of it.
@@ -91,6 +92,7 @@ def run(
         again: reads the test set once more; without it a study reads it once.
         warm_start: names of studies in the same database to learn from, the less the more trials
             of its own the study has.
+        log: `tensorboard`, `mlflow`, `wandb`: programs to stream the trials' scalars to.
         observe: called with every event of `hpo.events`, from the threads of the slots.
 
     Raises: UserError for what the caller can mend: a study that changed, is owned by another
@@ -111,9 +113,10 @@ def run(
         storage=storage,
         again=again,
         warm_start=tuple(warm_start),
+        log=tuple(log),
     )
     loaded = load_study(study) if isinstance(study, str | Path) else study
-    return launch(loaded, options, observe or _ignore)
+    return launch(loaded, options, observe or _ignore, showcase=True)
 
 
 def _ignore(event: Event) -> None:

@@ -37,7 +37,7 @@ COMMANDS = {
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
-    "dashboard": "browse the studies with optuna-dashboard, on this machine only",
+    "dashboard": "browse the studies with optuna-dashboard, behind a token",
     "completion": "print what completes commands and studies in a shell",
 }
 
@@ -194,6 +194,14 @@ def _add_run_options(run: Command) -> None:
         help="studies that were run here, to learn from; the less the more own trials there are",
     )
     run.add_argument(
+        "--log",
+        type=lambda text: text.split(","),
+        action="append",
+        default=[],
+        metavar="tensorboard|mlflow|wandb",
+        help="stream loss, gradient norm, learning rate and score of each trial there; repeatable",
+    )
+    run.add_argument(
         "--again",
         action="store_true",
         help="read the test set once more; without it a study reads it once",
@@ -308,13 +316,7 @@ def _add_looking(commands: dict[str, Command]) -> None:
     form = board.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help=_JSON_TEXT)
     form.add_argument("--html", action="store_true", help="write a page into the runs folder")
-    commands["dashboard"].add_argument(
-        "--port",
-        type=_whole_number("--port", 1, 65535),
-        default=8080,
-        metavar="N",
-        help="port on 127.0.0.1 (default: 8080)",
-    )
+    _add_dashboard_options(commands["dashboard"])
 
 
 def _add_taking_away(commands: dict[str, Command]) -> None:
@@ -384,6 +386,41 @@ def _add_declaring(commands: dict[str, Command]) -> None:
     )
     schema.add_argument(
         "--dir", type=Path, metavar="DIR", help="write NAME.json into a folder instead"
+    )
+
+
+def _add_dashboard_options(dashboard: Command) -> None:
+    dashboard.add_argument(
+        "study", nargs="?", metavar="STUDY", help="begin at this study (default: the list of all)"
+    )
+    dashboard.add_argument(
+        "--port",
+        type=_whole_number("--port", 1, 65535),
+        default=8080,
+        metavar="N",
+        help="port to listen on (default: 8080)",
+    )
+    dashboard.add_argument(
+        "--allow-edits",
+        action="store_true",
+        help="let the browser write notes, upload and delete; without it the dashboard only looks",
+    )
+    dashboard.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (default: 127.0.0.1, this machine alone); others need TLS",
+    )
+    dashboard.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM")
+    dashboard.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its key (default: in the same file)"
+    )
+    dashboard.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name by which browsers may call this machine; repeatable",
     )
 
 

@@ -79,9 +79,10 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
         again=arguments.again,
         begun=arguments.begun,
         warm_start=tuple(arguments.warm_start),
+        log=tuple(dict.fromkeys(name for names in arguments.log for name in names)),
     )
     with terminating_as_ctrl_c(), choose_view(study.spec.metric, out) as observe:
-        result = launch(study, options, observe)
+        result = launch(study, options, observe, showcase=True)
     record = result.record
     out.show(standing(record), *study_result(record))
     if any(trial.is_finished for trial in record.trials):
@@ -431,11 +432,23 @@ def _repair(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
-    from hpo.dashboard import serve
+    from hpo.dashboard import Listening, serve
     from hpo.storage import locate
 
-    storage = locate(arguments.storage, arguments.runs_dir).open_for_reading()
-    serve(storage, arguments.port)
+    name = arguments.study and _read(arguments).name
+    database = locate(arguments.storage, arguments.runs_dir)
+    edits = arguments.allow_edits
+    storage = database.open_for_request() if edits else database.open_for_reading()
+    listening_on = Listening(
+        port=arguments.port,
+        host=arguments.host,
+        names=tuple(arguments.allow_host),
+        tls_cert=arguments.tls_cert,
+        tls_key=arguments.tls_key,
+        allow_edits=edits,
+        path=f"/dashboard/studies/{storage.get_study_id_from_name(name)}" if name else "/",
+    )
+    serve(storage, listening_on, arguments.runs_dir.expanduser().resolve())
     return DONE
 
 

@@ -29,6 +29,7 @@ from hpo.records import StudyRecord, TestReading
 from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
+from hpo.sinks import check_sinks, streaming
 from hpo.stopping import obeying
 from hpo.storage import locate, telling
 from hpo.storage.steadfast import PATIENCE_S, keep_in_memory, patiently
@@ -65,11 +66,13 @@ def launch(
     make_slots: MakeSlots | None = None,
     scheduler: Scheduler | None = None,
     patience_s: float = PATIENCE_S,
+    showcase: bool = False,
 ) -> Result:
     """Runs `study`, or goes on with it where it stands, until its trials are finished.
 
     Without `make_slots` trials run where the options say, on this machine or on a cluster. While
-    the database is away training goes on, for `patience_s` at most.
+    the database is away training goes on, for `patience_s` at most. With `showcase` the dashboard
+    is shown figures, notes and samples while it runs.
 
     Raises: UserError for what the user can mend, among them StudyOwnedError where another driver
         has the study and StudyConflictError where it was begun as something else.
@@ -114,11 +117,18 @@ def launch(
         if found.user_attrs.get(attributes.OPTIONS) != options.as_json():
             found.set_user_attr(attributes.OPTIONS, options.as_json())
         mend_folders(study, found, folder)
+        if showcase:
+            from hpo.showcase import Showcase
+
+            read = partial(read_study, options.storage, study.name, runs)
+            observe = stack.enter_context(Showcase(found, read, runs, observe))
 
         def store(elapsed_s: float) -> None:
             found.set_user_attr(attributes.ELAPSED_S, elapsed_s)
             write_study(found, folder)
 
+        if options.log:
+            observe = stack.enter_context(streaming(options.log, study, folder, observe))
         clock = StudyClock(found.user_attrs.get(attributes.ELAPSED_S, 0.0), store, begun=begun)
         phases = Phases(study, options, total, folder, found, clock, observe, prior, slots)
         stack.enter_context(obeying(database, study.name, phases.interrupt))
@@ -142,6 +152,7 @@ def _choose_slots(options: RunOptions, observe: Observe) -> MakeSlots:
 
 def _check(options: RunOptions) -> None:
     refuse_contradictions(options)
+    check_sinks(options.log)
     cache_limit()  # which workers read, too late to refuse it
     if options.trials is not None and options.trials < 1:
         raise SettingsError("trials must be at least 1", got=options.trials)

@@ -33,6 +33,8 @@ class RunOptions:
     """Read the test set once more."""
     warm_start: tuple[str, ...] = ()
     """Names of studies in the same database whose trials are a prior for this one's."""
+    log: tuple[str, ...] = ()
+    """Programs to which the scalars of trials are streamed, of `hpo.sinks.SINKS`."""
     begun: float | None = field(default=None, compare=False)
     """`time.monotonic()` when the time limit began to count for this run; now by default."""
 
@@ -52,6 +54,7 @@ class RunOptions:
             "trials_per_gpu": self.trials_per_gpu,
             "fuse": self.fuse if self.fuse != 1 else None,
             "cluster": self.cluster,
+            "log": list(self.log) or None,
             "again": self.again or None,
         }
         return {name: value for name, value in options.items() if value is not None}

@@ -141,5 +141,13 @@ def best(study: Study) -> FrozenTrial | None:
     return min(complete, key=lambda one: (sign * (one.value or 0.0), one.number), default=None)
 
 
+def stored_id(study: Study, number: int) -> int | None:
+    """A trial's id in the database, by which other programs know it; `None` before it is there."""
+    storage = study._storage
+    if isinstance(storage, SteadfastStorage):
+        return storage.stored_id(number)
+    return _id_of(study, number)
+
+
 def _id_of(study: Study, number: int) -> int:
     return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)

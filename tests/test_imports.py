@@ -33,6 +33,8 @@ LIGHT = (
     "hpo.experience",
     "hpo.records",
     "hpo.sampling",
+    "hpo.showcase",
+    "hpo.sinks",
 )
 """Modules that the driver and the quick commands live on: importing torch takes seconds."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 Command = Callable[..., tuple[int, str, str]]
 """Words and `cwd` -> exit code, standard output, standard error."""
@@ -31,6 +33,9 @@ TINY = (
 
 LONGER = (*TINY, "--set=protocol.finetune_steps=80")
 """The same with trials long enough to be interrupted after the first evaluation."""
+
+
+_ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+)/\S*\?token=\S+")
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -82,6 +87,17 @@ class Running:
             assert self.process.poll() is None, f"ended before it said {text!r}:\n{said}"
             assert time.monotonic() < give_up, f"did not say {text!r}:\n{said}"
             time.sleep(0.05)
+
+    def enter(self) -> tuple[str, OpenerDirector]:
+        """The address of a dashboard without its path, and a browser that has its cookie."""
+        give_up = time.monotonic() + 120
+        while not (found := _ADDRESS.search(self.errors.read_text("utf-8"))):
+            assert self.process.poll() is None, self.errors.read_text("utf-8")
+            assert time.monotonic() < give_up, "the dashboard does not say where it is"
+            time.sleep(0.05)
+        browser = build_opener(HTTPCookieProcessor())
+        browser.open(found[0], timeout=60).close()
+        return found[1], browser
 
     def press_ctrl_c(self) -> None:
         """What a terminal does: SIGINT to every process of the foreground group."""

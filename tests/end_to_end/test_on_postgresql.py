@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -89,19 +86,16 @@ def _look_in_a_browser(postgres: str, folder: Path) -> None:
         port = free.getsockname()[1]
     serving = Running("dashboard", "--port", str(port), "--storage", postgres, cwd=folder)
     try:
-        give_up = time.monotonic() + 60
-        while True:
-            try:
-                address = f"http://127.0.0.1:{port}/api/studies"
-                with urlopen(address, timeout=20) as answer:
-                    (study,) = json.load(answer)["study_summaries"]
-                    break
-            except URLError:
-                assert time.monotonic() < give_up, "the dashboard does not answer"
-                time.sleep(0.1)
+        address, browser = serving.enter()
+        with browser.open(f"{address}/api/studies", timeout=60) as answer:
+            (study,) = json.load(answer)["study_summaries"]
         assert study["study_name"] == "depth_sweep"
-        with urlopen(f"{address}/{study['study_id']}?after=0", timeout=20) as answer:
-            assert len(json.load(answer)["trials"]) == 2
+        page = f"{address}/api/studies/{study['study_id']}?after=0"
+        with browser.open(page, timeout=60) as answer:
+            shown = json.load(answer)
+        assert len(shown["trials"]) == 2
+        assert {one["id"] for one in shown["plotly_graph_objects"]} >= {"timeline"}
+        assert all(trial["note"]["body"] for trial in shown["trials"])
     finally:
         serving.end()
 

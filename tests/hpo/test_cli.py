@@ -31,8 +31,11 @@ class FakeRun:
     error: BaseException | None = None
     asked: list[tuple[Study, RunOptions]] = field(default_factory=list)
 
-    def __call__(self, study: Study, options: RunOptions, observe: Observe) -> Result:
+    def __call__(
+        self, study: Study, options: RunOptions, observe: Observe, *, showcase: bool
+    ) -> Result:
         self.asked.append((study, options))
+        assert showcase
         if self.error is not None:
             raise self.error
         observe(StudyStarted("depth_sweep", 5, 14, 1, True))
