@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from core import sizes
 from core.errors import UserError, did_you_mean
+from core.schedule import DECAYS, WARMUPS
 from hpo import __version__
 from hpo.durations import ALLOWED, seconds_in
 
@@ -31,6 +32,10 @@ COMMANDS = {
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
     "dashboard": "browse the studies with optuna-dashboard, on this machine only",
+    "schedule": "draw learning-rate schedules: warmups times decays",
+    "advise": "tell what in a study goes against recommendations, and why",
+    "lr-find": "find the learning rates worth searching, by a range test",
+    "ladder": "show the learning rate that each depth and width of a study wants",
 }
 
 _EXAMPLES = """\
@@ -68,7 +73,25 @@ examples:
   {prog} export depth_sweep 3 --format ctranslate2 models/third
 """
 
-_EPILOGS = {"run": _RUN_EXAMPLES, "translate": _TRANSLATE_EXAMPLES, "export": _EXPORT_EXAMPLES}
+_SCHEDULE_EXAMPLES = """\
+examples:
+  {prog} schedule --steps 500 --warmup 5% 10%
+  {prog} schedule --shape exponential --decay cosine noam --figure schedules.html
+"""
+
+_LR_FIND_EXAMPLES = """\
+examples:
+  {prog} lr-find depth_sweep --at model.num_layers=6
+  {prog} lr-find depth_sweep --write-space search_spaces/depth_narrow.toml
+"""
+
+_EPILOGS = {
+    "run": _RUN_EXAMPLES,
+    "translate": _TRANSLATE_EXAMPLES,
+    "export": _EXPORT_EXAMPLES,
+    "schedule": _SCHEDULE_EXAMPLES,
+    "lr-find": _LR_FIND_EXAMPLES,
+}
 
 DEFAULT_RUNS_DIR = Path("runs")
 
@@ -144,7 +167,10 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
     _add_run_options(commands["run"])
     _add_plan_arguments(commands["plan"])
     _add_reading_arguments(commands)
-    for name in COMMANDS.keys() - {"validate", "schema", "cache"}:
+    _add_laboratory_arguments(commands)
+    for name in COMMANDS.keys() - {
+        "validate", "schema", "cache", "schedule", "advise", "lr-find"
+    }:  # fmt: skip
         _add_place(commands[name])
     commands |= _add_cache_actions(commands["cache"])
     return parser, commands
@@ -199,12 +225,6 @@ def _add_study_options(command: _Parser) -> None:
         help="wall-clock over the study, resumes included: 90s, 45m, 2h, 1h30m",
     )
     command.add_argument(
-        "--trial-time-limit",
-        type=_duration("--trial-time-limit"),
-        metavar="TIME",
-        help="of one trial, over all its attempts (default: the study's own, or none)",
-    )
-    command.add_argument(
         "--jobs",
         type=_whole_number("--jobs", 1),
         metavar="N",
@@ -221,6 +241,17 @@ def _add_study_options(command: _Parser) -> None:
         type=_whole_number("--trials-per-gpu", 1),
         metavar="K",
         help="trials at the same time on each GPU (default: 1)",
+    )
+    _add_declaration_options(command)
+
+
+def _add_declaration_options(command: _Parser) -> None:
+    """What changes a declared study."""
+    command.add_argument(
+        "--trial-time-limit",
+        type=_duration("--trial-time-limit"),
+        metavar="TIME",
+        help="of one trial, over all its attempts (default: the study's own, or none)",
     )
     command.add_argument(
         "--seed",
@@ -355,6 +386,107 @@ def _add_cache_actions(cache: _Parser) -> dict[str, _Parser]:
     return {f"cache {name}": action for name, action in actions.items()}
 
 
+def _add_laboratory_arguments(commands: dict[str, _Parser]) -> None:
+    """Of the commands about learning rates and warmups."""
+    _add_schedule_arguments(commands["schedule"])
+    advise, find, ladder = (commands[name] for name in ("advise", "lr-find", "ladder"))
+    for command in (advise, find):
+        command.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
+        _add_declaration_options(command)
+    ladder.add_argument("study", metavar="STUDY", help="name of a study that was run")
+    find.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="test there instead of at the start configuration, for example model.num_layers=6; "
+        "repeatable",
+    )
+    find.add_argument(
+        "--stage", metavar="NAME", help="stage at whose start to test (default: the last one)"
+    )
+    for option, default, text in (
+        ("--low", 1e-6, "first and lowest rate"),
+        ("--high", 1.0, "last and highest rate"),
+    ):
+        find.add_argument(
+            option,
+            type=_rate(option),
+            default=default,
+            metavar="RATE",
+            help=f"{text} (default: {default:g})",
+        )
+    for option, least, default, text in (
+        ("--steps", 20, 120, "updates from the lowest rate to the highest"),
+        ("--seeds", 1, 3, "seeds, which tell the uncertainty"),
+    ):
+        find.add_argument(
+            option,
+            type=_whole_number(option, least),
+            default=default,
+            metavar="N",
+            help=f"{text} (default: {default})",
+        )
+    find.add_argument(
+        "--write-space",
+        type=Path,
+        metavar="FILE.toml",
+        help="write the search space with its learning rate narrowed to the suggested range",
+    )
+    _add_figure(find, "lr_find_STUDY.html in the runs folder")
+    _add_runs_dir(find)
+    for command in (advise, find, ladder):
+        command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _add_schedule_arguments(schedule: _Parser) -> None:
+    schedule.add_argument(
+        "--steps",
+        type=_whole_number("--steps", 1, 1_000_000),
+        default=500,
+        metavar="N",
+        help="updates of the stage (default: 500)",
+    )
+    schedule.add_argument(
+        "--warmup",
+        nargs="+",
+        type=_warmup,
+        default=["10%"],
+        metavar="N|P%",
+        help="updates, or a share of them (default: 10%%)",
+    )
+    for option, allowed, default, text in (
+        ("--shape", WARMUPS, WARMUPS, "shapes of the warmup"),
+        ("--decay", DECAYS, ("linear",), "decays after it"),
+    ):
+        schedule.add_argument(
+            option,
+            nargs="+",
+            type=_one_of(option, allowed),
+            default=list(default),
+            metavar="NAME",
+            help=f"{text}, of {', '.join(allowed)} (default: {' '.join(default)})",
+        )
+    schedule.add_argument(
+        "--learning-rate",
+        type=_rate("--learning-rate"),
+        default=1.0,
+        metavar="RATE",
+        help="the peak (default: 1, which shows factors)",
+    )
+    _add_figure(schedule, "none")
+    schedule.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _add_figure(command: _Parser, default: str) -> None:
+    command.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help=f"write the figure as FILE.html or FILE.png (default: {default})",
+    )
+
+
 def _add_place(command: _Parser) -> None:
     _add_runs_dir(command)
     command.add_argument(
@@ -387,6 +519,44 @@ def _whole_number(name: str, low: int, high: int | None = None) -> Callable[[str
         raise CommandError(f"{name} must be a whole number {bounds}", got=got)
 
     return read
+
+
+def _one_of(name: str, allowed: Iterable[str]) -> Callable[[str], str]:
+    """A reader of one of some words."""
+
+    def read(text: str) -> str:
+        if text in allowed:
+            return text
+        raise CommandError(
+            f"{name} does not know this",
+            got=text,
+            allowed=", ".join(allowed),
+            way_out=did_you_mean(text, allowed),
+        )
+
+    return read
+
+
+def _rate(name: str) -> Callable[[str], float]:
+    """A reader of learning rates, above 0 and at most 1."""
+
+    def read(text: str) -> float:
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = 0.0
+        if 0 < rate <= 1:
+            return rate
+        raise CommandError(f"{name} must be a rate above 0 and at most 1", got=text)
+
+    return read
+
+
+def _warmup(text: str) -> str:
+    """A number of updates, or a share of them such as `10%`."""
+    if re.fullmatch(r"[0-9]{1,7}|[0-9]{1,3}(\.[0-9]{1,3})?%", text):
+        return text
+    raise CommandError("--warmup must be updates or a share", got=text, allowed="50, or 10%")
 
 
 def _gpus(text: str) -> Literal["all"] | tuple[int, ...]:
