@@ -22,7 +22,15 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("leaderboard", "league", "own-data", "own-study", "parallel", "use-the-model")
+        for name in (
+            "laboratory",
+            "leaderboard",
+            "league",
+            "own-data",
+            "own-study",
+            "parallel",
+            "use-the-model",
+        )
     ),
 ]
 
