@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -43,9 +43,18 @@ class StageOptimizer:
     """
 
     def __init__(
-        self, model: nn.Module, stage: Stage, precision: Precision, *, is_flat: bool | None = None
+        self,
+        model: nn.Module,
+        stage: Stage,
+        precision: Precision,
+        *,
+        is_flat: bool | None = None,
+        rates: Sequence[float] | None = None,
     ) -> None:
-        """Flattens the parameters where that is quicker, or as `is_flat` says."""
+        """Flattens the parameters where that is quicker, or as `is_flat` says.
+
+        `rates`, one for each update, take the place of the recipe's rate and schedule.
+        """
         recipe = stage.recipe
         device = next(model.parameters()).device
         decays = (recipe.weight_decay, 0.0)
@@ -62,7 +71,7 @@ class StageOptimizer:
         else:
             leaves = [separate(named) for named, _ in groups]
         self._leaves = [leaf for group in leaves for leaf in group]
-        self._rates = _tabulate(stage, device)
+        self._rates = _tabulate(stage, device) if rates is None else torch.tensor(rates).to(device)
         self._rate = self._rates[0].clone()
         self._adamw = torch.optim.AdamW(
             [
@@ -184,8 +193,9 @@ def _tabulate(stage: Stage, device: torch.device) -> Tensor:
     """Learning rates of all the stage's updates, on the device."""
     recipe = stage.recipe
     warmup = recipe.resolve_warmup(stage.steps)
-    decay = recipe.lr_scheduler_type
+    decay, shape = recipe.lr_scheduler_type, recipe.warmup_shape
     factors = [
-        factor(step, steps=stage.steps, warmup=warmup, decay=decay) for step in range(stage.steps)
+        factor(step, steps=stage.steps, warmup=warmup, decay=decay, shape=shape)
+        for step in range(stage.steps)
     ]
     return torch.tensor([recipe.learning_rate * share for share in factors], device=device)

@@ -7,7 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 
 class Settings(BaseModel):
@@ -36,16 +43,19 @@ def derive_seed(*parts: object) -> int:
     return int(digest_of([str(part) for part in parts])[:8], 16) & 0x7FFFFFFF
 
 
-SchedulerType = Literal["linear", "cosine", "inverse_sqrt", "constant"]
+SchedulerType = Literal["linear", "cosine", "inverse_sqrt", "noam", "constant"]
+WarmupShape = Literal["linear", "exponential", "cosine"]
 
 
 class Recipe(Settings):
-    """How one stage is optimized: AdamW with a linear warmup and a decay."""
+    """How one stage is optimized: AdamW with a warmup and a decay."""
 
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Peak learning rate; the schedule gives factors of it."""
     lr_scheduler_type: SchedulerType = "linear"
-    """Decay after the warmup."""
+    """Decay after the warmup; `noam` is `inverse_sqrt` under the name of its authors' schedule."""
+    warmup_shape: WarmupShape = "linear"
+    """How the learning rate rises; `exponential`, 1 - exp(-step / warmup), never quite ends."""
     warmup_steps: int | None = Field(default=None, ge=0)
     """Optimizer updates over which the learning rate rises to its peak."""
     warmup_ratio: float | None = Field(default=None, ge=0, le=1)
@@ -63,6 +73,15 @@ class Recipe(Settings):
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ValueError("give warmup_steps or warmup_ratio, not both")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_shapes(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves the linear shape out, so that what was run before has the digest it had."""
+        written: dict[str, Any] = write(self)
+        default = type(self).model_fields["warmup_shape"].default
+        if self.warmup_shape == default == "linear":
+            written.pop("warmup_shape", None)
+        return written
 
     def resolve_warmup(self, stage_steps: int) -> int:
         """Warmup length in optimizer updates for a stage of `stage_steps` updates."""

@@ -6,12 +6,13 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from core import sizes
 from core.errors import UserError, did_you_mean
+from core.schedule import DECAYS, WARMUPS
 from hpo import __version__
 from hpo.durations import ALLOWED, seconds_in
 from hpo.examples import EXAMPLES, OVERVIEW
@@ -37,6 +38,10 @@ COMMANDS = {
     "repair": "rebuild a study in the database from its trials' folders",
     "clean": "delete what a study no longer needs on disk",
     "cache": "list or remove the results of stage A that studies share",
+    "schedule": "draw learning-rate schedules: warmups times decays",
+    "advise": "tell what in a study goes against recommendations, and why",
+    "lr-find": "find the learning rates worth searching, by a range test",
+    "ladder": "show the learning rate that each depth and width of a study wants",
     "dashboard": "browse the studies with optuna-dashboard, behind a token",
     "completion": "print what completes commands and studies in a shell",
 }
@@ -51,9 +56,15 @@ DEFAULT_RUNS_DIR = Path("runs")
 REPORT_FORMATS = ("html", "markdown", "csv", "json", "png")
 SHELLS = ("bash", "zsh", "fish")
 
-_WITHOUT_STUDIES = {"validate", "schema", "new", "cache", "completion"}
+_WITHOUT_STUDIES = {
+    *("validate", "schema", "new", "cache", "completion"),
+    *("schedule", "advise", "lr-find"),
+}
 """Commands that look at no study that was run."""
-_WITH_JSON = ("plan", "studies", "show", "explain", "compare", "status", "validate")
+_WITH_JSON = (
+    *("plan", "studies", "show", "explain", "compare", "status", "validate"),
+    *("schedule", "advise", "lr-find", "ladder"),
+)
 """Commands whose tables can be had as JSON, beside the leaderboard's."""
 _JSON_TEXT = "print JSON, for programs"
 
@@ -158,6 +169,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, Command]]:
     _add_looking(commands)
     _add_taking_away(commands)
     _add_declaring(commands)
+    _add_laboratory(commands)
     commands |= _add_cache_actions(commands["cache"])
     for name in COMMANDS.keys() - _WITHOUT_STUDIES:
         _add_place(commands[name])
@@ -223,12 +235,6 @@ def _add_study_options(command: Command) -> None:
         help="wall-clock over the study, resumes included: 90s, 45m, 2h, 1h30m",
     )
     command.add_argument(
-        "--trial-time-limit",
-        type=_duration("--trial-time-limit"),
-        metavar="TIME",
-        help="of one trial, over all its attempts (default: the study's own, or none)",
-    )
-    command.add_argument(
         "--jobs",
         type=_whole_number("--jobs", 1),
         metavar="N",
@@ -245,6 +251,17 @@ def _add_study_options(command: Command) -> None:
         type=_whole_number("--trials-per-gpu", 1),
         metavar="K",
         help="trials at the same time on each GPU (default: 1)",
+    )
+    _add_declaration_options(command)
+
+
+def _add_declaration_options(command: Command) -> None:
+    """What changes a declared study."""
+    command.add_argument(
+        "--trial-time-limit",
+        type=_duration("--trial-time-limit"),
+        metavar="TIME",
+        help="of one trial, over all its attempts (default: the study's own, or none)",
     )
     command.add_argument(
         "--seed",
@@ -456,6 +473,104 @@ def _add_cache_actions(cache: Command) -> dict[str, Command]:
     return {f"cache {name}": action for name, action in actions.items()}
 
 
+def _add_laboratory(commands: dict[str, Command]) -> None:
+    """Of the commands about learning rates and warmups."""
+    _add_schedule_arguments(commands["schedule"])
+    advise, find, ladder = (commands[name] for name in ("advise", "lr-find", "ladder"))
+    for command in (advise, find):
+        command.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
+        _add_declaration_options(command)
+    ladder.add_argument("study", metavar="STUDY", help="name of a study that was run")
+    find.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="test there instead of at the start configuration, for example model.num_layers=6; "
+        "repeatable",
+    )
+    find.add_argument(
+        "--stage", metavar="NAME", help="stage at whose start to test (default: the last one)"
+    )
+    for option, default, text in (
+        ("--low", 1e-6, "first and lowest rate"),
+        ("--high", 1.0, "last and highest rate"),
+    ):
+        find.add_argument(
+            option,
+            type=_rate(option),
+            default=default,
+            metavar="RATE",
+            help=f"{text} (default: {default:g})",
+        )
+    for option, least, default, text in (
+        ("--steps", 20, 120, "updates from the lowest rate to the highest"),
+        ("--seeds", 1, 3, "seeds, which tell the uncertainty"),
+    ):
+        find.add_argument(
+            option,
+            type=_whole_number(option, least),
+            default=default,
+            metavar="N",
+            help=f"{text} (default: {default})",
+        )
+    find.add_argument(
+        "--write-space",
+        type=Path,
+        metavar="FILE.toml",
+        help="write the search space with its learning rate narrowed to the suggested range",
+    )
+    _add_figure(find, "lr_find_STUDY.html in the runs folder")
+    _add_runs_dir(find)
+
+
+def _add_schedule_arguments(schedule: Command) -> None:
+    schedule.add_argument(
+        "--steps",
+        type=_whole_number("--steps", 1, 1_000_000),
+        default=500,
+        metavar="N",
+        help="updates of the stage (default: 500)",
+    )
+    schedule.add_argument(
+        "--warmup",
+        nargs="+",
+        type=_warmup,
+        default=["10%"],
+        metavar="N|P%",
+        help="updates, or a share of them (default: 10%%)",
+    )
+    for option, allowed, default, text in (
+        ("--shape", WARMUPS, WARMUPS, "shapes of the warmup"),
+        ("--decay", DECAYS, ("linear",), "decays after it"),
+    ):
+        schedule.add_argument(
+            option,
+            nargs="+",
+            type=_one_of(option, allowed),
+            default=list(default),
+            metavar="NAME",
+            help=f"{text}, of {', '.join(allowed)} (default: {' '.join(default)})",
+        )
+    schedule.add_argument(
+        "--learning-rate",
+        type=_rate("--learning-rate"),
+        default=1.0,
+        metavar="RATE",
+        help="the peak (default: 1, which shows factors)",
+    )
+    _add_figure(schedule, "none")
+
+
+def _add_figure(command: Command, default: str) -> None:
+    command.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help=f"write the figure as FILE.html or FILE.png (default: {default})",
+    )
+
+
 def _add_place(command: Command) -> None:
     _add_runs_dir(command)
     command.add_argument(
@@ -492,6 +607,44 @@ def _whole_number(name: str, low: int, high: int | None = None) -> Callable[[str
         raise CommandError(f"{name} must be a whole number {bounds}", got=got)
 
     return read
+
+
+def _one_of(name: str, allowed: Iterable[str]) -> Callable[[str], str]:
+    """A reader of one of some words."""
+
+    def read(text: str) -> str:
+        if text in allowed:
+            return text
+        raise CommandError(
+            f"{name} does not know this",
+            got=text,
+            allowed=", ".join(allowed),
+            way_out=did_you_mean(text, allowed),
+        )
+
+    return read
+
+
+def _rate(name: str) -> Callable[[str], float]:
+    """A reader of learning rates, above 0 and at most 1."""
+
+    def read(text: str) -> float:
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = 0.0
+        if 0 < rate <= 1:
+            return rate
+        raise CommandError(f"{name} must be a rate above 0 and at most 1", got=text)
+
+    return read
+
+
+def _warmup(text: str) -> str:
+    """A number of updates, or a share of them such as `10%`."""
+    if re.fullmatch(r"[0-9]{1,7}|[0-9]{1,3}(\.[0-9]{1,3})?%", text):
+        return text
+    raise CommandError("--warmup must be updates or a share", got=text, allowed="50, or 10%")
 
 
 def _gpus(text: str) -> Literal["all"] | tuple[int, ...]:

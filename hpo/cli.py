@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from core.atomic import json_text
 from core.errors import UserError
 from hpo.arguments import DEFAULT_RUNS_DIR, CommandError, read_arguments
 
@@ -499,6 +500,97 @@ def _status(arguments: argparse.Namespace, out: Printer) -> int:
     return DONE
 
 
+def _schedule(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.analysis.schedules import schedules, schedules_page, updates_in, write_schedules
+    from hpo.names import label
+
+    steps = arguments.steps
+    drawn = schedules(
+        steps,
+        [updates_in(text, steps) for text in arguments.warmup],
+        arguments.shape,
+        arguments.decay,
+        arguments.learning_rate,
+    )
+    written = arguments.figure and write_schedules(drawn, arguments.figure.expanduser())
+    if arguments.json:
+        out.show(json_text({"schedules": [one.as_json() for one in drawn]}).rstrip())
+        return DONE
+    out.show(*schedules_page(drawn))
+    if written:
+        out.say(f"Figure: {label(written)}")
+    return DONE
+
+
+def _advise(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.advice import advice_page, advise
+
+    study = _declared(arguments)
+    notes = advise(study)
+    if arguments.json:
+        told = {"study": study.name, "notes": [note.as_json() for note in notes]}
+        out.show(json_text(told).rstrip())
+    else:
+        out.show(*advice_page(study, notes))
+    return DONE
+
+
+def _lr_find(arguments: argparse.Namespace, out: Printer) -> int:
+    """Tests, then prints and writes what was asked for; progress goes to standard error."""
+    from hpo.analysis.figure_files import check_suffix
+    from hpo.declarations.narrowing import check_new, narrow, write_space
+    from hpo.names import label
+
+    study = _declared(arguments)
+    figure = arguments.figure or arguments.runs_dir / f"lr_find_{study.name}.html"
+    check_suffix(figure)
+    if arguments.write_space is not None:
+        check_new(arguments.write_space.expanduser())
+    from hpo.analysis.range_test import range_page, write_figure
+    from hpo.lr_find import Ramp, find_rates
+
+    found = find_rates(
+        study,
+        arguments.runs_dir,
+        Ramp(arguments.low, arguments.high, arguments.steps, arguments.seeds),
+        at=arguments.at,
+        stage=arguments.stage,
+        say=_complain,
+    )
+    written = [f"Figure: {label(write_figure(found, figure.expanduser()))}"]
+    suggested = found.suggested
+    if arguments.write_space is not None and suggested is None:
+        written.append("No search space is written: there is no range to narrow it to.")
+    elif arguments.write_space is not None and suggested is not None:
+        narrowed = narrow(study.space, found.parameter, *suggested)
+        path = write_space(
+            narrowed,
+            arguments.write_space.expanduser(),
+            comment=f"{study.space.name}, its {found.parameter} narrowed by hpo lr-find",
+        )
+        written.append(f"Search space: {label(path)}")
+    if arguments.json:
+        out.show(json_text(found.as_json()).rstrip())
+        return DONE
+    out.show(*range_page(found))
+    for line in written:
+        out.say(line)
+    return DONE
+
+
+def _ladder(arguments: argparse.Namespace, out: Printer) -> int:
+    from hpo.analysis.ladder import climb, ladder_page
+
+    record = _read(arguments)
+    ladder = climb(record)
+    if arguments.json:
+        told = {"obstacle": ladder} if isinstance(ladder, str) else ladder.as_json()
+        out.show(json_text({"study": record.name, **told}).rstrip())
+    else:
+        out.show(*ladder_page(record.name, ladder))
+    return DONE
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "run": _run,
     "plan": _plan,
@@ -521,5 +613,9 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Printer], int]] = {
     "clean": _clean,
     "cache": _cache,
     "dashboard": _dashboard,
+    "schedule": _schedule,
+    "advise": _advise,
+    "lr-find": _lr_find,
+    "ladder": _ladder,
     "completion": _completion,
 }

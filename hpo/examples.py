@@ -55,6 +55,16 @@ _LINES = {
     "clean": ("clean depth_sweep",),
     "cache": ("cache list", "cache prune --older-than 48h --dry-run", "cache prune --limit 10G"),
     "dashboard": ("dashboard", "dashboard --port 8081"),
+    "schedule": (
+        "schedule --steps 500 --warmup 5% 10%",
+        "schedule --shape exponential --decay cosine noam --figure schedules.html",
+    ),
+    "advise": ("advise depth_sweep",),
+    "lr-find": (
+        "lr-find depth_sweep --at model.num_layers=6",
+        "lr-find depth_sweep --write-space search_spaces/depth_narrow.toml",
+    ),
+    "ladder": ("ladder depth_sweep",),
     "completion": (
         'eval "$({prog} completion bash)"  # in ~/.bashrc',
         'eval "$({prog} completion zsh)"  # in ~/.zshrc, behind compinit',

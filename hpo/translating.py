@@ -33,7 +33,7 @@ def translations(run: KeptRun, batches: Iterable[list[str]]) -> Iterator[list[st
         raise NoTranslationError(
             f"its task, {task_name}, has no text to translate", where=run.study.name
         )
-    with opened(run, _placement()) as (task, model):
+    with opened(run, placement_here()) as (task, model):
         for batch in batches:
             found = iter(translate(task, model, [text for text in batch if text.strip()]))
             yield [_CONTROL.sub(" ", next(found)) if text.strip() else "" for text in batch]
@@ -53,7 +53,7 @@ def lines_of(descriptor: int) -> Iterator[list[str]]:
         yield [rest.decode(errors="replace")]
 
 
-def _placement() -> Placement:
+def placement_here() -> Placement:
     """The first GPU that torch can use, else all of the CPU."""
     import torch
 

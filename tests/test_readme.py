@@ -23,6 +23,7 @@ PAGES = [
     *(
         ROOT / "docs" / f"{name}.md"
         for name in (
+            "laboratory",
             "leaderboard",
             "league",
             "other-tools",

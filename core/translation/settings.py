@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.settings import Recipe, Settings
+from core.settings import Recipe, SchedulerType, Settings
 
 
 class ModelSettings(Settings):
@@ -34,7 +34,7 @@ class PretrainSettings(Recipe):
     """The fixed recipe of stage A."""
 
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
-    lr_scheduler_type: Literal["linear", "cosine", "inverse_sqrt", "constant"] = "inverse_sqrt"
+    lr_scheduler_type: SchedulerType = "inverse_sqrt"
     warmup_steps: int | None = Field(default=400, ge=0)
     label_smoothing_factor: float = Field(default=0.1, ge=0, lt=1)
 

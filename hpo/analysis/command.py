@@ -38,7 +38,9 @@ def command_again(record: StudyRecord, prog: str = "python -m hpo") -> str:
         words += ["--seed", str(declared.get("seed"))]
     for section in SECTIONS:
         before = dict(flatten(in_file.get(section) or {}))
-        for name, value in flatten(declared.get(section) or {}):
+        # A recipe leaves its warmup's shape out where it is linear.
+        shapes = {name: "linear" for name in before if name.endswith(".warmup_shape")}
+        for name, value in {**shapes, **dict(flatten(declared.get(section) or {}))}.items():
             if (section, name) == ("data", "source") and value != before.get(name):
                 words += ["--data", str(value)]
             # TOML has no null: what was unset cannot be set to nothing.

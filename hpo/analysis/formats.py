@@ -89,6 +89,14 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate to two digits: `3e-4`, `1.5e-3`, `0.05`."""
+    mantissa, _, exponent = f"{rate:.1e}".partition("e")
+    if -3 < int(exponent) < 3:
+        return f"{rate:.2g}"
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
 def duration(seconds: float | None) -> str:
     """`4.2 s`, `48 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):

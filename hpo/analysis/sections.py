@@ -26,6 +26,7 @@ from hpo.analysis.importance import (
     importance_obstacle,
     importance_table,
 )
+from hpo.analysis.ladder_section import has_ladder, ladder_section
 from hpo.analysis.markup import Html, join, paragraphs, table, tag, term_list
 from hpo.analysis.palette import OUTCOMES
 from hpo.analysis.reliability import (
@@ -79,6 +80,8 @@ def build_sections(record: StudyRecord) -> list[Section]:
             ("importance", "Importance", _importance),
             ("gradients", "Gradients", _gradients),
         ]
+    if has_ladder(record):
+        builders.append(("ladder", "Depth and width", ladder_section))
     if record.finals is not None:
         builders.insert(1, ("finals", "Finals", _finals))
     if record.trials:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,15 @@ WIDTH, STEPS = 20, 10
 PLACEMENT = Placement()
 MEMBERS: tuple[dict[str, Any], ...] = (
     {"seed": 3, "learning_rate": 3e-3, "label_smoothing_factor": 0.1, "weight_decay": 0.2},
-    {"seed": 4, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 3},
-    {"seed": 5, "learning_rate": 5e-3, "adam_beta2": 0.9},
-)
+    {
+        "seed": 4, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 3,
+        "warmup_shape": "exponential",
+    },
+    {
+        "seed": 5, "learning_rate": 5e-3, "lr_scheduler_type": "noam", "warmup_steps": 2,
+        "warmup_shape": "cosine", "adam_beta2": 0.9,
+    },
+)  # fmt: skip
 """Every setting of fine-tuning is some member's own."""
 
 
@@ -205,6 +212,20 @@ def test_fused_equals_separate(dropout: float, cache: Path, alone: Path, tmp_pat
         assert outcome.cost.finetune_s > 0
         assert outcome.facts["fused_runs"] == len(configs)
         assert_alike(tmp_path / str(index), alone / str(index))
+
+
+def test_each_has_its_own_warmup_and_decay(cache: Path, tmp_path: Path) -> None:
+    go_fused([config_of(cache, **own) for own in MEMBERS], cache, tmp_path)
+    rises = [1 - math.exp(-k / 3) for k in range(1, 7)]
+    expected = [
+        [3e-3 * share for share in (1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6)],
+        [1e-3 * rise * fall for rise, fall in zip(rises, (1, 1, 1, 1, 3 / 4, 1 / 4), strict=True)],
+        [5e-3 * share for share in (1 / 2, 1, *(math.sqrt(2 / k) for k in (3, 4, 5, 6)))],
+    ]
+    for index, rates in enumerate(expected):
+        found = read_telemetry(tmp_path / str(index) / "telemetry.parquet")
+        own = found.loc[found["stage"] == "finetune", "learning_rate"]
+        assert own.to_list() == pytest.approx(rates, rel=1e-6)  # fp32
 
 
 def test_stage_a_is_done_once(cache: Path, tmp_path: Path) -> None:

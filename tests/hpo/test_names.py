@@ -31,6 +31,7 @@ BAD = [
 ]
 COMMANDS = [
     ["show"],
+    ["ladder"],
     ["report"],
     ["clean"],
     ["stop"],

@@ -1,0 +1,58 @@
+"""A single figure as a file: a page that opens without network, or a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from core.atomic import make_folder
+from core.errors import UserError
+from hpo.analysis.markup import Html, join, tag
+from hpo.analysis.page import render_page, write_page
+from hpo.analysis.palette import SURFACE
+
+_PICTURE = {"width": 1000, "height": 560, "scale": 2}
+"""Pixels at scale 1."""
+
+
+class FigureError(UserError):
+    """A figure cannot be written as asked."""
+
+
+def check_suffix(path: Path) -> None:
+    """Raises: FigureError for a file that is neither a page nor a picture."""
+    if path.suffix not in (".html", ".png"):
+        raise FigureError(
+            "a figure is a page or a picture", got=str(path), allowed="FILE.html or FILE.png"
+        )
+
+
+def write(figure: go.Figure, path: Path, *, title: str, text: Html) -> Path:
+    """Writes the figure and returns where; the page has `text` below it, the picture has none.
+
+    Raises: FigureError for another kind of file, or where no picture can be made.
+    """
+    check_suffix(path)
+    if path.suffix == ".png":
+        return _write_picture(figure, path)
+    from hpo.analysis.sections import embed
+
+    header = tag("header", tag("h1", title))
+    content = join((embed("figure", figure, title), text))
+    page = render_page(title, header, [("figure", "Figure", content)], plotting=get_plotlyjs())
+    return write_page(page, path)
+
+
+def _write_picture(figure: go.Figure, path: Path) -> Path:
+    make_folder(path.parent)
+    try:
+        figure.update_layout(paper_bgcolor=SURFACE).write_image(path, **_PICTURE)
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise FigureError(
+            "no picture can be made here, which takes the package kaleido and Chrome or Chromium",
+            got=str(path),
+            way_out="Write a page instead, FILE.html, and save the picture from its toolbar.",
+        ) from error
+    return path
