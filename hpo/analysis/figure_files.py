@@ -12,6 +12,7 @@ from core.errors import UserError
 from hpo.analysis.markup import Html, join, tag
 from hpo.analysis.page import render_page, write_page
 from hpo.analysis.palette import SURFACE
+from hpo.analysis.widgets import embed
 
 _PICTURE = {"width": 1000, "height": 560, "scale": 2}
 """Pixels at scale 1."""
@@ -37,8 +38,6 @@ def write(figure: go.Figure, path: Path, *, title: str, text: Html) -> Path:
     check_suffix(path)
     if path.suffix == ".png":
         return _write_picture(figure, path)
-    from hpo.analysis.sections import embed
-
     header = tag("header", tag("h1", title))
     content = join((embed("figure", figure, title), text))
     page = render_page(title, header, [("figure", "Figure", content)], plotting=get_plotlyjs())

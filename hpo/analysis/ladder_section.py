@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpo.analysis.formats import ScoreFormat
 from hpo.analysis.ladder import HEADS, climb, draw_ladder, ladder_rows, ladder_sentences
 from hpo.analysis.markup import Html, join, paragraphs, table, tag
+from hpo.analysis.widgets import embed
 from hpo.records import StudyRecord
 
 
@@ -15,8 +16,6 @@ def has_ladder(record: StudyRecord) -> bool:
 
 def ladder_section(record: StudyRecord, scores: ScoreFormat) -> Html:
     """The law, a figure and a table for depth and for width."""
-    from hpo.analysis.sections import embed  # which registers this one
-
     ladder = climb(record)
     if isinstance(ladder, str):
         return tag("p", ladder)
