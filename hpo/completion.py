@@ -8,6 +8,7 @@ from pathlib import Path
 
 import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
+from argcomplete.shell_integration import shellcode
 
 from hpo.arguments import Command
 
@@ -16,7 +17,7 @@ _PROGRAM = "hpo"
 
 def shell_code(shell: str) -> str:
     """What a shell is to run so that it completes the words of `hpo`."""
-    return argcomplete.shellcode([_PROGRAM], shell=shell)
+    return shellcode([_PROGRAM], shell=shell)
 
 
 def complete(parser: argparse.ArgumentParser, commands: Mapping[str, Command]) -> None:
