@@ -11,7 +11,6 @@ from core.health import ALARM_NORM, find_bad_step
 from core.task import Grid
 from hpo.analysis.formats import ScoreFormat, count, is_finite, value_text
 from hpo.analysis.histories import scale_drops, spikes_of
-from hpo.analysis.tables import rows_of
 from hpo.analysis.trials import stage_of
 from hpo.records import TrialRecord
 
@@ -74,12 +73,12 @@ def _scale(history: pd.DataFrame) -> Check:
     if history["amp_scale"].isna().all():
         return Check(name, None, "none used: only fp16 needs one")
     drops = scale_drops(history)
-    if drops.empty:
+    if not drops:
         return Check(name, True, f"{history['amp_scale'].dropna().iloc[-1]:g} to the end")
-    last = rows_of(drops)[-1]
+    last = drops[-1]
     said = (
-        f"lowered {count(len(drops), 'time')}, last from {last['before']:g} to "
-        f"{last['after']:g} at step {last['step']}"
+        f"lowered {count(len(drops), 'time')}, last from {last.before:g} to {last.after:g} "
+        f"at step {last.step}"
     )
     return Check(name, False, said)
 
@@ -92,12 +91,12 @@ def _spikes(trial: TrialRecord, history: pd.DataFrame) -> Check:
             return Check(name, None, "no telemetry")
         return Check(name, not known, "none" if not known else count(known, "spike"))
     spikes = spikes_of(history)
-    if spikes.empty:
+    if not spikes:
         return Check(name, True, f"none in {count(len(history), 'step')}")
-    worst = max(rows_of(spikes), key=lambda row: row["loss"] - row["usual"])
+    worst = max(spikes, key=lambda spike: spike.loss - spike.usual)
     said = (
-        f"{count(len(spikes), 'spike')}, the largest to {worst['loss']:.3g} from "
-        f"{worst['usual']:.3g} at step {worst['step']}"
+        f"{count(len(spikes), 'spike')}, the largest to {worst.loss:.3g} from {worst.usual:.3g} "
+        f"at step {worst.step}"
     )
     return Check(name, False, said)
 

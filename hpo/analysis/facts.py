@@ -14,7 +14,7 @@ from hpo import __version__
 from hpo.analysis.formats import value_text
 from hpo.analysis.settings import SECTIONS, flatten
 from hpo.analysis.tables import text_table
-from hpo.records import SCHEMA_VERSION, StudyRecord
+from hpo.records import SCHEMA_VERSION, Entrant, StudyRecord
 
 _PACKAGES = ("optuna", "torch", "tokenizers", "sacrebleu", "numpy")
 
@@ -35,8 +35,10 @@ def facts_table(record: StudyRecord) -> pd.DataFrame:
     rows: list[tuple[str, object]] = [
         ("task", record.task),
         ("metric", f"{record.metric.name}, {record.metric.direction}"),
-        ("seed", record.declaration.get("seed")),
+        ("study's seed", record.declaration.get("seed")),
+        *(("fresh seeds of the selected", one.seeds) for one in _selected(record)),
         *([] if record.lock is None else [("protocol", record.lock.short)]),
+        *(("test score computed as", signature) for signature in _signatures(record)),
         *((f"{name} digest", digest) for name, digest in (facts.get("digests") or {}).items()),
         *((_spaced(name), number) for name, number in (facts.get("counts") or {}).items()),
         *(
@@ -49,6 +51,18 @@ def facts_table(record: StudyRecord) -> pd.DataFrame:
         *((name, package_version(name)) for name in _PACKAGES),
     ]
     return text_table(((name, value_text(value)) for name, value in rows), ["name", "value"])
+
+
+def _selected(record: StudyRecord) -> list[Entrant]:
+    finals = record.finals
+    return [one for one in finals.entrants if one.trial == finals.selected] if finals else []
+
+
+def _signatures(record: StudyRecord) -> list[str]:
+    """How the test score was, or will be, computed: one line, more where the ledger has others."""
+    locked = None if record.lock is None else record.lock.signature
+    read = [reading.signature for reading in record.readings]
+    return list(dict.fromkeys(signature for signature in (locked, *read) if signature))
 
 
 def _facts_of_best(record: StudyRecord) -> dict[str, Any]:

@@ -1,12 +1,16 @@
-"""Gradient-norm histories: one line a trial on a logarithmic axis, coloured by depth."""
+"""Gradient-norm histories on a logarithmic axis: a band each depth, and a line each trial."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from core.health import ALARM_NORM
+from hpo.analysis.courses import Course
 from hpo.analysis.formats import ScoreFormat, count, is_finite, value_text
 from hpo.analysis.histories import read_history
 from hpo.analysis.palette import (
@@ -15,21 +19,29 @@ from hpo.analysis.palette import (
     RAMP_STEPS,
     SURFACE,
     bare_figure,
+    faint,
     plot_text,
     ramp,
     ramp_scale,
 )
 from hpo.analysis.tables import text_table
+from hpo.analysis.thinning import thin_norms
 from hpo.analysis.trials import choose_trials
-from hpo.records import StudyRecord
+from hpo.records import StudyRecord, TrialRecord
 
 DEPTH = "model.num_layers"
-MOST_TRIALS = 200
+MOST_TRIALS = 1_000
 MOST_POINTS = 200
 """Of one trial."""
 ALL_POINTS = 20_000
 """Of the figure: about as many as a browser draws without a pause."""
 COLUMNS = ["number", "depth", "value", "step", "grad_norm", "nonfinite"]
+STRETCHES = 80
+"""Of steps, in each of which a band has one median."""
+MOST_BANDS = 5
+BAND = (0.1, 0.9)
+"""The quantiles between which a band lies."""
+BAND_COLUMNS = ["depth", "step", "median", "low", "high", "trials"]
 
 
 def grad_norm_table(record: StudyRecord) -> pd.DataFrame:
@@ -38,13 +50,24 @@ def grad_norm_table(record: StudyRecord) -> pd.DataFrame:
     A trial's steps are cut into at most 200 runs of equal length. Of each the largest finite norm
     and its step stand in the table, so that no peak is lost; `nonfinite` tells whether the run
     held NaN or infinity. `depth` is None where the study does not vary it, `value` the trial's
-    score. Trials without telemetry have no rows, and of more than 200 trials some are left out.
+    score. Trials without telemetry have no rows, and of more than `MOST_TRIALS` some are left out.
     """
-    trials = choose_trials(record, MOST_TRIALS)
+    return _table_of(record, lambda trial: read_history(trial.folder))
+
+
+def norms_of_courses(record: StudyRecord, courses: Sequence[Course]) -> pd.DataFrame:
+    """The same table of trials whose courses have been read."""
+    norms = {course.trial.number: course.norms for course in courses}
+    return _table_of(record, lambda trial: norms[trial.number])
+
+
+def _table_of(
+    record: StudyRecord, history_of: Callable[[TrialRecord], pd.DataFrame]
+) -> pd.DataFrame:
     points = _points_each(record)
     parts = []
-    for trial in trials:
-        thinned = _thinned(read_history(trial.folder), points)
+    for trial in choose_trials(record, MOST_TRIALS):
+        thinned = thin_norms(history_of(trial), points)
         if len(thinned):
             depth = trial.parameters.get(DEPTH)
             value = trial.value if is_finite(trial.value) else float("nan")
@@ -52,6 +75,50 @@ def grad_norm_table(record: StudyRecord) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=COLUMNS)
     return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def band_table(courses: Sequence[Course]) -> pd.DataFrame:
+    """One row a band and stretch of steps: depth, step (its middle), median, low, high, trials.
+
+    The median and the quantiles `BAND` of the finite norms of all trials of that depth there;
+    `depth` is in words. Empty without telemetry.
+    """
+    name_of = _depth_groups(courses)
+    parts = [
+        course.samples.assign(
+            depth=name_of[course.trial.parameters.get(DEPTH)], number=course.trial.number
+        )
+        for course in courses
+        if course.steps
+    ]
+    if not parts:
+        return pd.DataFrame(columns=BAND_COLUMNS)
+    norms = pd.concat(parts, ignore_index=True)
+    norms = norms[np.isfinite(norms["grad_norm"]) & (norms["grad_norm"] > 0)]
+    width = max(1.0, float(norms["step"].max()) / STRETCHES)
+    stretch = ((norms["step"] - 1) // width).astype(int)
+    rows = []
+    for (depth, at), some in norms.groupby(["depth", stretch]):
+        median, low, high = np.quantile(some["grad_norm"], (0.5, *BAND))
+        rows.append((depth, (at + 0.5) * width, median, low, high, some["number"].nunique()))
+    order = list(dict.fromkeys(name_of.values()))
+    rows.sort(key=lambda row: (order.index(row[0]), row[1]))
+    return pd.DataFrame(rows, columns=BAND_COLUMNS)
+
+
+def _depth_groups(courses: Sequence[Course]) -> dict[Any, str]:
+    """Depth -> the name of its band, from shallow to deep: neighbours share one where there are
+    more than `MOST_BANDS`."""
+    depths = {course.trial.parameters.get(DEPTH) for course in courses}
+    known = sorted(depth for depth in depths if depth is not None)
+    found: dict[Any, str] = {}
+    for group in np.array_split(known, min(MOST_BANDS, len(known))) if known else ():
+        ends = dict.fromkeys((value_text(group.min().item()), value_text(group.max().item())))
+        found |= dict.fromkeys(group.tolist(), f"depth {' to '.join(ends)}")
+    # A parameter that a trial did not draw, or that the study does not vary.
+    return found | (
+        {None: "depth not varied" if known else "all trials"} if None in depths else {}
+    )
 
 
 def health_table(record: StudyRecord) -> pd.DataFrame:
@@ -90,11 +157,44 @@ def grad_norm_sentences(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     return said
 
 
+def draw_bands(table: pd.DataFrame, grad_clip: float | None) -> go.Figure:
+    """The median norm of each depth over steps in its band, the clip and the alarm as levels."""
+    figure = _norm_figure()
+    names = list(dict.fromkeys(table["depth"]))
+    for name, colour in zip(names, ramp(len(names)), strict=True):
+        rows = table[table["depth"] == name]
+        steps = rows["step"].tolist()
+        figure.add_scatter(
+            x=[*steps, *reversed(steps)],
+            y=[*_known(rows["high"]), *reversed(_known(rows["low"]))],
+            mode="lines",
+            line={"width": 0},
+            fill="toself",
+            fillcolor=faint(colour),
+            legendgroup=name,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        figure.add_scatter(
+            x=steps,
+            y=_known(rows["median"]),
+            customdata=rows["trials"].tolist(),
+            mode="lines",
+            line={"color": colour, "width": 2},
+            legendgroup=name,
+            name=plot_text(name),
+            hovertemplate=f"{plot_text(name)}, near step %{{x:.0f}}: %{{y:.3g}} in the median of "
+            "%{customdata} trials<extra></extra>",
+        )
+    _draw_levels(figure, grad_clip)
+    return figure
+
+
 def draw_grad_norms(
     table: pd.DataFrame, scores: ScoreFormat, grad_clip: float | None
 ) -> go.Figure:
     """A line a trial, the clip and the alarm as levels, a cross where a norm was not finite."""
-    figure = bare_figure("step", "gradient norm before clipping", height=460)
+    figure = _norm_figure()
     if table["depth"].notna().all():
         _draw_by_depth(figure, table)
     else:
@@ -112,9 +212,12 @@ def draw_grad_norms(
             name="NaN or infinite",
             hovertemplate="trial %{customdata}: not finite near step %{x}<extra></extra>",
         )
-    _draw_level(figure, ALARM_NORM, f"alarm at {ALARM_NORM:g}", ALARM, "dash")
-    if grad_clip is not None:
-        _draw_level(figure, grad_clip, f"clipped at {value_text(grad_clip)}", MUTED, "dot")
+    _draw_levels(figure, grad_clip)
+    return figure
+
+
+def _norm_figure() -> go.Figure:
+    figure = bare_figure("step", "gradient norm before clipping", height=460)
     # Labels such as 0.5 and 20 rather than powers with small digits between them.
     figure.update_yaxes(type="log", dtick="D2", tickformat="~g", exponentformat="none")
     figure.update_xaxes(rangemode="tozero")
@@ -122,32 +225,14 @@ def draw_grad_norms(
     return figure
 
 
+def _draw_levels(figure: go.Figure, grad_clip: float | None) -> None:
+    _draw_level(figure, ALARM_NORM, f"alarm at {ALARM_NORM:g}", ALARM, "dash")
+    if grad_clip is not None:
+        _draw_level(figure, grad_clip, f"clipped at {value_text(grad_clip)}", MUTED, "dot")
+
+
 def _points_each(record: StudyRecord) -> int:
     return min(MOST_POINTS, ALL_POINTS // max(1, min(MOST_TRIALS, len(record.trials))))
-
-
-def _thinned(history: pd.DataFrame, points: int) -> pd.DataFrame:
-    """Columns step, grad_norm, nonfinite: the largest finite norm of each of `points` runs."""
-    steps = history["step"].to_numpy(dtype=np.int64)
-    norms = history["grad_norm"].to_numpy(dtype=np.float64)
-    if not len(steps):
-        return pd.DataFrame({"step": [], "grad_norm": [], "nonfinite": []})
-    run = np.arange(len(steps)) // -(-len(steps) // points)
-    starts = np.flatnonzero(np.diff(run, prepend=-1))
-    finite = np.isfinite(norms)
-    # Not finite sorts below everything, so that it is picked only where a run has nothing else.
-    ranked = np.where(finite, norms, -np.inf)
-    picked = [
-        start + int(np.argmax(ranked[start:end]))
-        for start, end in zip(starts, [*starts[1:], len(steps)], strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "step": steps[picked],
-            "grad_norm": np.where(finite[picked], norms[picked], np.nan),
-            "nonfinite": ~np.logical_and.reduceat(finite, starts),
-        }
-    )
 
 
 def _draw_by_depth(figure: go.Figure, table: pd.DataFrame) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +30,50 @@ def read_history(folder: Path) -> pd.DataFrame:
         return empty
 
 
-def spikes_of(history: pd.DataFrame) -> pd.DataFrame:
-    """One row a loss spike: step, loss, usual (the median of the 25 steps of its stage before)."""
-    rows = []
-    for _, stage in history.groupby("stage", sort=False, observed=True):
-        losses = stage["loss"].to_numpy(dtype=np.float32)
-        steps = stage["step"].to_numpy()
-        for at in find_spikes(losses):
-            usual = float(np.median(losses[at - SPIKE_WINDOW : at]))
-            rows.append((int(steps[at]), float(losses[at]), usual))
-    return pd.DataFrame(rows, columns=["step", "loss", "usual"])
+@dataclass(frozen=True)
+class Spike:
+    """A step at which the loss jumped out of its recent past."""
+
+    step: int
+    loss: float
+    usual: float
+    """The median of the 25 steps of its stage before."""
 
 
-def scale_drops(history: pd.DataFrame) -> pd.DataFrame:
-    """One row a step before which AMP had to lower its loss scale: step, before, after."""
-    rows = []
-    for _, stage in history.groupby("stage", sort=False, observed=True):
-        scales = stage["amp_scale"].to_numpy(dtype=np.float64)
-        steps = stage["step"].to_numpy()
-        for at in np.flatnonzero(np.diff(scales) < 0):
-            rows.append((int(steps[at + 1]), float(scales[at]), float(scales[at + 1])))
-    return pd.DataFrame(rows, columns=["step", "before", "after"])
+@dataclass(frozen=True)
+class Drop:
+    """A step before which AMP had to lower its loss scale."""
+
+    step: int
+    before: float
+    after: float
+
+
+def spikes_of(history: pd.DataFrame) -> list[Spike]:
+    """The loss spikes, as `core.health` counts them, in order."""
+    losses = history["loss"].to_numpy(dtype=np.float32)
+    steps = history["step"].to_numpy()
+    return [
+        Spike(int(steps[at]), float(losses[at]), float(np.median(losses[at - SPIKE_WINDOW : at])))
+        for stage in _stages(history)
+        for at in stage.start + find_spikes(losses[stage])
+    ]
+
+
+def scale_drops(history: pd.DataFrame) -> list[Drop]:
+    """Where the loss scale was lowered, in order."""
+    scales = history["amp_scale"].to_numpy(dtype=np.float64)
+    steps = history["step"].to_numpy()
+    return [
+        Drop(int(steps[at + 1]), float(scales[at]), float(scales[at + 1]))
+        for stage in _stages(history)
+        for at in stage.start + np.flatnonzero(np.diff(scales[stage]) < 0)
+    ]
+
+
+def _stages(history: pd.DataFrame) -> Iterator[slice]:
+    """The rows of each stage, which follow one another."""
+    codes = history["stage"].factorize()[0]
+    ends = [*(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        yield slice(start, end)

@@ -1,4 +1,5 @@
-"""Parameter importance: PED-ANOVA and fANOVA side by side, with bootstrap bars.
+"""Parameter importance: PED-ANOVA and fANOVA side by side, with bootstrap bars, of all parameters
+together, of each group by itself, and of the groups.
 
 PED-ANOVA tells what matters for reaching the top; fANOVA what explains the scores' variance. On
 few trials they disagree often, and the bars say how far to trust either.
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from copy import copy
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -19,8 +21,18 @@ import plotly.graph_objects as go
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.analysis.formats import count, is_finite
-from hpo.analysis.palette import MUTED, OUTCOMES, START, bare_figure, plot_text
+from hpo.analysis.formats import count, is_finite, percent
+from hpo.analysis.palette import (
+    INK,
+    MUTED,
+    OUTCOMES,
+    START,
+    SURFACE,
+    UNCLEAR,
+    bare_figure,
+    plot_text,
+)
+from hpo.analysis.tables import rows_of
 from hpo.records import StudyRecord
 from hpo.sampling import displayed_name
 
@@ -35,33 +47,96 @@ TREES, TREES_OF_A_RESAMPLE = 64, 8
 BAR = (0.1, 0.9)
 """The quantiles over resamples that a bar's whisker joins."""
 
+LEAST_SHARE = 0.01
+"""A share below one percent reads as zero."""
+
 PED_ANOVA, FANOVA = "PED-ANOVA", "fANOVA"
-COLUMNS = ["parameter", "method", "importance", "low", "high"]
+METHODS = (PED_ANOVA, FANOVA)
+ALL, GROUPS = "all", "groups"
+"""Scopes of the table beside the groups themselves."""
+COLUMNS = ["scope", "parameter", "method", "importance", "low", "high", "is_clear"]
+_WORDS = {"model": "structure", "finetune": "fine-tuning"}
+"""What a group's name stands for."""
 
 
 def importance_table(record: StudyRecord) -> pd.DataFrame:
-    """One row a parameter and method: parameter, method, importance, low, high.
+    """One row a scope, parameter and method: scope, parameter, method, importance, low, high,
+    is_clear.
 
-    Importances of a method add up to one; `low` and `high` are bootstrap quantiles. Constant
-    parameters are left out; a conditional one has no row for fANOVA, which cannot judge it.
-    Sorted by PED-ANOVA's importance. Empty where `importance_obstacle` gives a reason.
+    Scope `all` has every parameter; that of a group, such as `model`, its own alone; `groups` has
+    the groups in place of parameters. Importances of a method and scope add up to one; `low` and
+    `high` are bootstrap quantiles, and `is_clear` tells whether they overlap neither zero nor
+    those of another in the scope. With one group there is scope `all` only. Constant parameters
+    are left out; a conditional one has no row for fANOVA, which cannot judge it. Within a scope
+    sorted by PED-ANOVA's importance. Empty where `importance_obstacle` gives a reason.
     """
     if importance_obstacle(record) is not None:
         return pd.DataFrame(columns=COLUMNS)
     trials = _complete_trials(record)
     with _quiet():
-        rows = [
-            *_measured(PED_ANOVA, trials, record.metric.direction),
-            *_measured(FANOVA, _thinned(trials), record.metric.direction),
+        found = {
+            method: _resampled(method, some, record.metric.direction)
+            for method, some in ((PED_ANOVA, trials), (FANOVA, _thinned(trials)))
+        }
+    rows = []
+    for scope, regroup in _scopes([displayed_name(name) for name in _varied(trials)]):
+        measured = [
+            row for method in METHODS for row in _spread(scope, method, found[method], regroup)
         ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    by_name = table.sort_values(["method", "importance"], ascending=False)
-    order = list(dict.fromkeys(by_name.loc[by_name["method"] == PED_ANOVA, "parameter"]))
-    return table.sort_values(
-        ["parameter", "method"],
-        key=lambda column: column.map(order.index) if column.name == "parameter" else column,
-        ignore_index=True,
-    )
+        order = sorted(measured, key=lambda row: (METHODS.index(row[2]), -row[3]))
+        place = {row[1]: at for at, row in reversed(list(enumerate(order)))}
+        rows += sorted(measured, key=lambda row: (place[row[1]], METHODS.index(row[2])))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def scopes_of(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(scope, its title) in the order of the table."""
+    return [(str(scope), _title(str(scope))) for scope in dict.fromkeys(table["scope"])]
+
+
+def _title(scope: str) -> str:
+    if scope == ALL:
+        return "All parameters together"
+    return "The groups" if scope == GROUPS else f"Within {group_name(scope)}"
+
+
+def group_name(group: str) -> str:
+    """A group of parameters in words: `structure (model)`."""
+    return f"{_WORDS[group]} ({group})" if group in _WORDS else group
+
+
+def leaders(table: pd.DataFrame) -> list[str]:
+    """The parameters that matter most by PED-ANOVA, at most two."""
+    rows = table[(table["scope"] == ALL) & (table["method"] == PED_ANOVA)]
+    return list(rows["parameter"])[:2]
+
+
+def importance_sentences(table: pd.DataFrame) -> list[str]:
+    """What matters most by either method, whether that is told from chance, and by group."""
+    said = []
+    for method in METHODS:
+        rows = table[(table["scope"] == ALL) & (table["method"] == method)]
+        if rows.empty:
+            continue
+        first = max(rows_of(rows), key=lambda row: row["importance"])
+        clear = [row["parameter"] for row in rows_of(rows) if row["is_clear"]]
+        told = (
+            "no other parameter's bar reaches it"
+            if first["parameter"] in clear
+            else "its bar overlaps another's, so the order may be chance"
+        )
+        said.append(f"By {method}, {first['parameter']} matters most, {_share(first)}: {told}.")
+    for method in METHODS:
+        rows = table[(table["scope"] == GROUPS) & (table["method"] == method)]
+        each = ", ".join(f"{group_name(row['parameter'])} {_share(row)}" for row in rows_of(rows))
+        if each:
+            said.append(f"By {method}, of the groups: {each}.")
+    return said
+
+
+def _share(row: dict[str, Any]) -> str:
+    bar = f"{percent(row['low'])} to {percent(row['high'])}"
+    return f"{percent(row['importance'])} ({bar})"
 
 
 def importance_obstacle(record: StudyRecord) -> str | None:
@@ -89,7 +164,8 @@ def importance_notes(record: StudyRecord) -> list[str]:
         f"PED-ANOVA asks what separates the best {top} of {count(len(trials), 'complete trial')} "
         "from the rest; fANOVA asks what explains the differences between all of them. Whiskers "
         f"join the {100 * BAR[0]:.0f} % and {100 * BAR[1]:.0f} % quantiles over {RESAMPLES} "
-        "resamples of the trials: long ones mean that the order may be chance."
+        "resamples of the trials. Grey bars overlap zero or another parameter's: their order may "
+        "be chance."
     ]
     if len(trials) > MOST_TRIALS:
         notes.append(f"fANOVA looks at {MOST_TRIALS} of the trials, evenly spaced.")
@@ -106,65 +182,133 @@ def importance_notes(record: StudyRecord) -> list[str]:
 
 
 def draw_importance(table: pd.DataFrame) -> go.Figure:
-    """Two bars a parameter with their whiskers, the most important one on top."""
-    parameters = list(dict.fromkeys(table["parameter"]))
-    figure = bare_figure("share of importance", "", height=130 + 52 * len(parameters))
-    looks = ((PED_ANOVA, OUTCOMES["complete"].colour), (FANOVA, START))
-    for method, colour in looks:
-        rows = table[table["method"] == method]
-        importance = rows["importance"]
-        figure.add_bar(
-            y=[_two_lines(name) for name in rows["parameter"]],
-            x=importance.tolist(),
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                # The quantiles of resamples need not hold the value itself between them.
-                "array": (rows["high"] - importance).clip(lower=0).tolist(),
-                "arrayminus": (importance - rows["low"]).clip(lower=0).tolist(),
-                "color": MUTED,
-                "thickness": 1.5,
-                "width": 4,
-            },
-            orientation="h",
-            marker={"color": colour},
-            name=method,
-            hovertemplate=f"%{{y}}<br>{method}: %{{x:.2f}}<extra></extra>",
-        )
+    """Two bars a parameter of one scope with their whiskers, the most important one on top."""
+    names = [_two_lines(name) for name in dict.fromkeys(table["parameter"])]
+    figure = bare_figure("share of importance", "", height=130 + 52 * len(names))
+    looks = ((PED_ANOVA, OUTCOMES["complete"].colour, ""), (FANOVA, START, "/"))
+    for method, colour, pattern in looks:
+        for is_clear in (True, False):
+            rows = table[(table["method"] == method) & (table["is_clear"] == is_clear)]
+            if rows.empty:
+                continue
+            importance = rows["importance"]
+            figure.add_bar(
+                y=[_two_lines(name) for name in rows["parameter"]],
+                x=importance.round(4).tolist(),
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": (rows["high"] - importance).round(4).tolist(),
+                    "arrayminus": (importance - rows["low"]).round(4).tolist(),
+                    "color": INK,
+                    "thickness": 1.5,
+                    "width": 4,
+                },
+                orientation="h",
+                offsetgroup=method,
+                marker={
+                    "color": colour if is_clear else UNCLEAR,
+                    "pattern": {
+                        "shape": pattern,
+                        "fillmode": "overlay",
+                        "fgcolor": SURFACE,
+                        "size": 6,
+                        "solidity": 0.25,
+                    },
+                },
+                name=method if is_clear else f"{method}, not told apart",
+                hovertemplate=f"%{{y}}<br>{method}: %{{x:.2f}}<extra></extra>",
+            )
     figure.update_layout(barmode="group", bargap=0.35, legend_traceorder="normal")
-    figure.update_yaxes(autorange="reversed", ticks="", gridcolor="rgba(0,0,0,0)")
+    figure.update_layout(legend_font_color=MUTED)
+    figure.update_yaxes(
+        categoryorder="array",
+        categoryarray=names,
+        autorange="reversed",
+        ticks="",
+        gridcolor="rgba(0,0,0,0)",
+        tickfont={"color": INK},
+    )
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
     return figure
 
 
-def _measured(
+def _resampled(
     method: str, trials: Sequence[FrozenTrial], direction: Direction
-) -> list[tuple[str, str, float, float, float]]:
-    """(name, method, importance, low, high) for each parameter that varies."""
-    whole = _shares(method, trials, direction, trees=TREES)
+) -> list[dict[str, float]]:
+    """Core's name -> importance: of the trials themselves first, then of each resample."""
+    found = [_importances(method, trials, direction, trees=TREES)]
     generator = np.random.default_rng(0)
-    resampled = []
     for _ in range(RESAMPLES):
         drawn = [trials[i] for i in generator.integers(len(trials), size=len(trials))]
-        shares = _shares(method, drawn, direction, trees=TREES_OF_A_RESAMPLE)
+        shares = _importances(method, drawn, direction, trees=TREES_OF_A_RESAMPLE)
         if shares:
-            resampled.append(shares)
-    rows = []
-    for name, share in sorted(whole.items()):
-        spread = [shares.get(name, 0.0) for shares in resampled] or [share]
-        low, high = np.quantile(spread, BAR)
-        rows.append((displayed_name(name), method, share, float(low), float(high)))
-    return rows
+            found.append(shares)
+    return [{displayed_name(name): share for name, share in one.items()} for one in found]
 
 
-def _shares(
+def _scopes(names: Sequence[str]) -> Iterator[tuple[str, Callable[[str], str | None]]]:
+    """(scope, what a parameter is counted under in it, or None)."""
+    yield ALL, lambda name: name
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_group_of(name), []).append(name)
+    if len(groups) < 2:
+        return
+    for group, members in groups.items():
+        if len(members) > 1:
+            yield group, lambda name, group=group: name if _group_of(name) == group else None  # type: ignore[misc]
+    yield GROUPS, _group_of
+
+
+def _spread(
+    scope: str,
+    method: str,
+    found: Sequence[dict[str, float]],
+    regroup: Callable[[str], str | None],
+) -> list[tuple[str, str, str, float, float, float, bool]]:
+    """Rows of the table: shares of a scope, with the quantiles over resamples."""
+    regrouped = [shares for one in found if (shares := _normed(one, regroup))]
+    if not regrouped:
+        return []
+    whole, resamples = regrouped[0], regrouped[1:] or regrouped[:1]
+    bars = {}
+    for name, share in whole.items():
+        low, high = np.quantile([shares.get(name, 0.0) for shares in resamples], BAR)
+        # The quantiles of resamples need not hold the value itself between them.
+        bars[name] = min(float(low), share), max(float(high), share)
+
+    def is_clear(name: str) -> bool:
+        low, high = bars[name]
+        others = (bar for other, bar in bars.items() if other != name)
+        return low >= LEAST_SHARE and all(high < under or over < low for under, over in others)
+
+    return [
+        (scope, name, method, share, *bars[name], is_clear(name)) for name, share in whole.items()
+    ]
+
+
+def _normed(shares: dict[str, float], regroup: Callable[[str], str | None]) -> dict[str, float]:
+    summed: dict[str, float] = {}
+    for name, share in shares.items():
+        under = regroup(name)
+        if under is not None:
+            summed[under] = summed.get(under, 0.0) + share
+    total = sum(summed.values())
+    return {name: share / total for name, share in summed.items()} if total > 0 else {}
+
+
+def _group_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _importances(
     method: str, trials: Sequence[FrozenTrial], direction: Direction, *, trees: int
 ) -> dict[str, float]:
-    """Optuna's name -> share of importance; empty where the trials show no difference."""
+    """Optuna's name -> importance; empty where the trials show no difference."""
     if len({trial.value for trial in trials}) == 1:
         return {}
-    study = optuna.create_study(direction=direction)
-    study.add_trials(trials)
+    study = _Drawn(optuna.create_study(direction=direction), trials)
     if method == PED_ANOVA:
         quantile = _target_quantile(len(trials))
         found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study)
@@ -175,9 +319,24 @@ def _shares(
             # "zero total variance in all trees": equal parameters with unequal scores.
             return {}
     varied = set(_varied(trials))
-    found = {name: float(value) for name, value in found.items() if name in varied}
-    total = sum(found.values())
-    return {name: value / total for name, value in found.items()} if total > 0 else {}
+    shares = {name: float(value) for name, value in found.items() if name in varied}
+    return shares if sum(shares.values()) > 0 else {}
+
+
+class _Drawn(optuna.Study):
+    """A study that has these trials; adding them to one would copy all that each one holds."""
+
+    def __init__(self, empty: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+        self.__dict__.update(vars(empty))
+        self._drawn = [copy(trial) for trial in trials]
+        for number, trial in enumerate(self._drawn):
+            trial.number = trial._trial_id = number
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """All of them, which are complete."""
+        return self._drawn
 
 
 def _target_quantile(trials: int) -> float:

@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 
 INK, MUTED, RULE, SURFACE = "#1b1f24", "#5b6470", "#dfe3e8", "#ffffff"
 BEST, START, ALARM = "#b87503", "#00775a", "#c44f00"
+UNCLEAR = "#b6bdc6"
+"""Bars that nothing tells apart."""
 
 
 class Look(NamedTuple):
@@ -48,6 +50,7 @@ _DARK = {
     "#0072b2": "#56b4e9",
     "#6f7883": "#8f9aa6",
     "#a3508a": "#de9ac4",
+    UNCLEAR: "#4b5663",
 }
 
 _RAMP = {
@@ -62,14 +65,25 @@ _RAMP = {
     "#60c860": "#fde725",
 }
 
+HEALTH = {
+    "healthy": Look("#0072b2", "circle", "●"),
+    "unstable": Look(BEST, "triangle-up", "▲"),
+    "diverged": OUTCOMES["diverged"],
+    "collapsed": OUTCOMES["collapsed"],
+}
+"""How the health verdicts are drawn."""
 
 RAMP_STEPS = len(_RAMP)
 
 
 def dark_colours() -> dict[str, str]:
-    """Light colour -> its partner on a dark page, solid and translucent."""
+    """Light colour -> its partner on a dark page, solid, translucent and faint."""
     solid = {**_DARK, **_RAMP}
-    return {**solid, **{translucent(light): translucent(dark) for light, dark in solid.items()}}
+    return {
+        **solid,
+        **{translucent(light): translucent(dark) for light, dark in solid.items()},
+        **{faint(light): faint(dark) for light, dark in solid.items()},
+    }
 
 
 def ramp(steps: int) -> list[str]:
@@ -87,13 +101,26 @@ def ramp_scale() -> list[list[Any]]:
 
 def translucent(colour: str) -> str:
     """The colour, mostly see-through: for the many lines behind the few."""
+    return _see_through(colour, 0.55)
+
+
+def faint(colour: str) -> str:
+    """The colour, hardly there: for an area behind lines."""
+    return _see_through(colour, 0.16)
+
+
+def _see_through(colour: str, opacity: float) -> str:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.55)"
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def marker_of(outcome: str, size: int) -> dict[str, Any]:
     """Plotly's marker for a trial of this outcome."""
-    look = OUTCOMES[outcome]
+    return marker(OUTCOMES[outcome], size)
+
+
+def marker(look: Look, size: int) -> dict[str, Any]:
+    """Plotly's marker of this look."""
     edge = {"color": look.colour, "width": 2 if look.symbol.endswith("-open") else 0}
     return {"color": look.colour, "symbol": look.symbol, "size": size, "line": edge}
 

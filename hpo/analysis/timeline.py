@@ -75,6 +75,15 @@ def timeline_table(record: StudyRecord) -> pd.DataFrame:
     return text_table(rows, _COLUMNS)
 
 
+def ended_at(record: StudyRecord) -> dict[int, float]:
+    """Number -> when the trial's last attempt ended, in seconds on the clock of the table."""
+    return {
+        row["trial"]: row["start_s"] + row["seconds"]
+        for row in rows_of(timeline_table(record))
+        if row["seed"] is None
+    }
+
+
 def timeline_sentences(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     """How busy each slot was, and how many attempts were lost and why."""
     if table.empty:
@@ -118,7 +127,7 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
     rows = rows_of(table)
     places = _places(rows)
     end_s = max(row["start_s"] + row["seconds"] for row in rows)
-    unit, seconds = _unit(end_s)
+    unit, seconds = time_unit(end_s)
     figure = bare_figure(f"time ({unit})", "", height=130 + 34 * len(places))
 
     def is_labelled(row: dict[str, Any]) -> bool:
@@ -216,7 +225,8 @@ def _parts(place: str) -> list[str]:
     return [part for part in re.split(r"([0-9]{1,18})", place) if part]
 
 
-def _unit(seconds: float) -> tuple[str, float]:
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit for an axis of so long a time, and its seconds."""
     if seconds > 2 * 3600:
         return "hours", 3600.0
     return ("minutes", 60.0) if seconds > 120 else ("seconds", 1.0)

@@ -72,6 +72,10 @@ def stage_of(grid: Grid, step: int) -> tuple[str, int]:
 def cost_sentences(record: StudyRecord) -> list[str]:
     """What the study took, and what it was spared."""
     said = [f"{duration(record.elapsed_s)} on the clock over all runs of the study."]
+    spent = sum(seconds_of(trial) or 0.0 for trial in record.trials)
+    if spent and record.best is not None:
+        own = duration(seconds_of(record.best))
+        said.append(f"The trials took {duration(spent)} of slots' time, the best one {own}.")
     said += cache_sentences(record)
     peak = max((cost_of(trial.cost, "peak_memory_bytes") for trial in record.trials), default=0)
     if peak:

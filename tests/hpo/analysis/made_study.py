@@ -312,7 +312,11 @@ class MadeTrial:
                 "stage": np.where(step <= 120, "pretrain", "finetune"),
                 "step": step,
                 "loss": 7 * np.exp(-step / length) * wild,
-                "learning_rate": 1e-3,
+                "learning_rate": np.where(
+                    step <= 120,
+                    2e-3 * np.minimum(1, step / 12),
+                    self.drawn["finetune.learning_rate"] * (1 - (step - 121) / 80),
+                ),
                 "grad_norm": norms.astype(np.float32),
                 "clipped": norms > 1,
                 "amp_scale": np.nan,
@@ -339,6 +343,9 @@ class MadeTrial:
             [f"{text}{self.plan.hostile}" for text in texts] for texts in zip(*lines, strict=True)
         )
         hypothesis[4] = ""
+        if self.number % 2:
+            hypothesis[self.number % 29] = reference[self.number % 29]
+            hypothesis[3] = f"{hypothesis[3]} Really."
         last = self.plan.grid.total_steps
         for step, name, texts in (
             (last - 20, "hyp", ["an older output"] * 29),

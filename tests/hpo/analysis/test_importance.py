@@ -1,16 +1,23 @@
 import optuna
+import pandas as pd
 import pytest
 from made_study import NMSE, made_study
 
 from hpo.analysis import importance
 from hpo.analysis.importance import (
+    ALL,
+    COLUMNS,
     FANOVA,
     PED_ANOVA,
     draw_importance,
     importance_notes,
     importance_obstacle,
+    importance_sentences,
     importance_table,
+    leaders,
+    scopes_of,
 )
+from hpo.analysis.palette import UNCLEAR
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +28,13 @@ def record(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(record):
+def whole(record):
     return importance_table(record)
+
+
+@pytest.fixture(scope="module")
+def table(whole):
+    return whole[whole["scope"] == ALL]
 
 
 def test_parameters_stand_under_the_names_of_core(table):
@@ -57,8 +69,59 @@ def test_constant_and_conditional_parameters_are_named_not_drawn(record, table):
     assert any(note.endswith("judge them: finetune.warmup_steps.") for note in notes)
 
 
-def test_the_same_study_has_the_same_importances(record, table):
-    assert importance_table(record).equals(table)
+def test_the_same_study_has_the_same_importances(record, whole):
+    assert importance_table(record).equals(whole)
+
+
+def test_the_groups_are_told_separately_and_together(whole):
+    scopes = dict(scopes_of(whole))
+    assert scopes == {
+        "all": "All parameters together",
+        "finetune": "Within fine-tuning (finetune)",
+        "model": "Within structure (model)",
+        "groups": "The groups",
+    }
+    for (_, method), rows in whole.groupby(["scope", "method"]):
+        assert rows["importance"].sum() == pytest.approx(1), method
+    keys = zip(whole["scope"], whole["method"], whole["parameter"], strict=True)
+    shares = dict(zip(keys, whole["importance"], strict=True))
+    for method in (PED_ANOVA, FANOVA):
+        of_model = sum(
+            share
+            for (scope, how, name), share in shares.items()
+            if (scope, how) == ("all", method) and name.startswith("model.")
+        )
+        assert shares["groups", method, "model"] == pytest.approx(of_model)
+        within = shares["model", method, "model.num_layers"]
+        assert within == pytest.approx(shares["all", method, "model.num_layers"] / of_model)
+
+
+def test_bars_that_overlap_zero_or_another_are_not_clear_and_are_drawn_grey(whole):
+    for (_, _), rows in whole.groupby(["scope", "method"]):
+        bars = rows[["low", "high"]].to_numpy().tolist()
+        for is_clear, (low, high) in zip(rows["is_clear"], bars, strict=True):
+            apart = [other for other in bars if other != [low, high]]
+            overlaps = any(low <= over and under <= high for under, over in apart)
+            assert is_clear == (low >= 0.01 and not overlaps)
+    rows = pd.DataFrame(
+        [
+            ("all", "a.x", PED_ANOVA, 0.7, 0.6, 0.8, True),
+            ("all", "a.y", PED_ANOVA, 0.3, 0.0, 0.4, False),
+        ],
+        columns=COLUMNS,
+    )
+    clear, unclear = draw_importance(rows).data
+    assert (clear.name, clear.y) == ("PED-ANOVA", ("a.<br>x",))
+    assert unclear.name == "PED-ANOVA, not told apart"
+    assert unclear.marker.color == UNCLEAR != clear.marker.color
+    assert unclear.error_x.arrayminus == (0.3,)
+
+
+def test_the_words_say_what_leads_and_whether_that_is_known(whole):
+    said = importance_sentences(whole)
+    assert leaders(whole)[0] in said[0]
+    assert ("overlaps another's" in said[0]) != ("no other parameter's bar" in said[0])
+    assert any(one.startswith("By fANOVA, of the groups: ") for one in said)
 
 
 def test_the_log_level_of_optuna_is_left_as_it_was(record):
@@ -99,7 +162,9 @@ def test_many_trials_are_thinned_for_fanova_and_said(record, monkeypatch):
 
 def test_bars_come_in_the_order_of_the_table(table):
     figure = draw_importance(table)
-    assert [bar.name for bar in figure.data] == [PED_ANOVA, FANOVA]
-    shares = list(figure.data[0].x)
-    assert shares == sorted(shares, reverse=True)
+    assert {bar.offsetgroup for bar in figure.data} == {PED_ANOVA, FANOVA}
+    first = [bar for bar in figure.data if bar.offsetgroup == PED_ANOVA]
+    shares = {name: share for bar in first for name, share in zip(bar.y, bar.x, strict=True)}
+    order = [name for name in figure.layout.yaxis.categoryarray if name in shares]
+    assert [shares[name] for name in order] == sorted(shares.values(), reverse=True)
     assert all(end >= 0 for bar in figure.data for end in bar.error_x.array)

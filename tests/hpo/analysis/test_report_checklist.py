@@ -77,7 +77,7 @@ def test_a_gradient_that_is_not_finite_fails_unless_amp_tried_again() -> None:
 def test_a_loss_scale_that_is_lowered_fails_with_the_step() -> None:
     scale = np.r_[np.full(10, 65536.0), np.full(50, 32768.0), np.full(20, 16384.0)]
     told = history(amp_scale=scale)
-    assert scale_drops(told)["step"].tolist() == [11, 61]
+    assert [drop.step for drop in scale_drops(told)] == [11, 61]
     check = checks(told)["loss scale steady"]
     assert (check.passed, check.said) == (
         False,
@@ -89,7 +89,7 @@ def test_a_loss_scale_that_is_lowered_fails_with_the_step() -> None:
 
 def test_a_loss_spike_fails_with_its_height_and_step() -> None:
     told = history(loss=changed(2.0, {35: 3.5, 79: 9.0}))
-    assert spikes_of(told)["step"].tolist() == [35, 79]
+    assert [spike.step for spike in spikes_of(told)] == [35, 79]
     check = checks(told)["no loss spikes"]
     assert (check.passed, check.said) == (False, "2 spikes, the largest to 9 from 2 at step 79")
 

@@ -102,8 +102,8 @@ def test_names_are_text_in_the_figure() -> None:
 
 
 def test_the_report_has_it_only_where_something_is_known(tmp_path: Path) -> None:
-    assert 'id="timeline"' in render(made_study(tmp_path / "made", trials=5))
-    assert 'id="timeline"' not in render(made_study(tmp_path / "none", trials=0))
+    assert 'id="figure-timeline"' in render(made_study(tmp_path / "made", trials=5))
+    assert 'id="figure-timeline"' not in render(made_study(tmp_path / "none", trials=0))
 
 
 def test_what_broke_down_has_its_number_too(study: Any) -> None:

@@ -1,31 +1,83 @@
 from made_study import made_study
 
-from hpo.analysis.translations import read_texts, translations_obstacle, translations_table
+from hpo.analysis.translations import (
+    Words,
+    marked,
+    outputs_of,
+    read_texts,
+    runner_up,
+    translations_obstacle,
+    translations_table,
+)
 
 
 def artifact(record, name):
     return record.best.folder / "artifacts" / f"step000200.validation.{name}"
 
 
-def test_samples_are_the_lines_that_beam_search_translated(tmp_path):
+def outputs(folder, lines):
+    text = "".join(f"{line}\n" for line in lines)
+    (folder / "artifacts" / "step000200.validation.hyp").write_text(text)
+
+
+def test_samples_are_where_best_and_runner_up_differ_most_either_way(tmp_path):
     record = made_study(tmp_path)
-    table = translations_table(record)
-    assert table["line"].tolist() == [1, 2, 3, 4, 5, 6, 7]
-    first = table.iloc[0]
-    assert (first["source"], first["reference"]) == (
-        "Drei Kinder spielen.",
-        "Three kids are playing.",
+    second = runner_up(record)
+    ranked = sorted(
+        (one for one in record.trials if one.state == "complete"), key=lambda one: -one.value
     )
-    assert (first["beam"], first["greedy"]) == ("Three kids are playing.", "Three children play.")
-    assert table.iloc[4]["greedy"] == ""
+    assert [record.best.number, second.number] == [one.number for one in ranked[:2]]
+    same = read_texts(record.best.folder)["validation.ref"]
+    outputs(record.best.folder, [*same[:5], "Three children are playing.", *same[6:]])
+    outputs(second.folder, [*same[:3], "Nothing of it.", *same[4:]])
+    table = translations_table(record)
+    assert table["line"].tolist() == [4, 6]
+    worst, other = table.to_dict("records")
+    assert worst["source"] == "Drei Kinder spielen."
+    assert (worst["best"], worst["runner_up"]) == ("Three kids are playing.", "Nothing of it.")
+    assert worst["beam"] == "Three kids are playing."
+    assert worst["difference"] > -other["difference"] > 0
 
 
-def test_without_beam_search_ten_lines_are_spread_over_the_set(tmp_path):
+def test_outputs_that_are_the_same_throughout_are_spread_over_the_set(tmp_path):
     record = made_study(tmp_path)
+    same = read_texts(record.best.folder)["validation.hyp"]
+    outputs(runner_up(record).folder, same)
     artifact(record, "beam").unlink()
     table = translations_table(record)
-    assert table["line"].tolist() == [1, 3, 6, 9, 12, 15, 18, 21, 24, 27]
-    assert table["beam"].tolist() == [None] * 10
+    assert table["line"].tolist()[:4] == [1, 2, 3, 4]
+    assert len(table) == 24
+    assert table["line"].tolist()[-1] == 28
+    assert set(table["beam"]) == set(table["difference"]) == {None}
+    assert (table["best"] == table["runner_up"]).all()
+
+
+def test_a_trial_of_other_sentences_is_no_runner_up(tmp_path):
+    record = made_study(tmp_path)
+    second = runner_up(record)
+    (second.folder / "artifacts" / "step000200.validation.src").write_text("other\n" * 29)
+    assert runner_up(record).number != second.number
+    alone = made_study(tmp_path / "alone", trials=1)
+    assert runner_up(alone) is None
+    assert set(translations_table(alone)["runner_up"]) == {None}
+
+
+def test_words_that_differ_are_marked_and_the_text_stays_whole():
+    ours, theirs = "a man  rides a bike .", "a woman rides the bike ."
+    parts = marked(ours, theirs)
+    assert "".join(part.text for part in parts) == ours
+    assert [part.text.strip() for part in parts if part.differs and part.text.strip()] == [
+        "man",
+        "a",
+    ]
+    assert marked(ours, ours) == marked(ours, None) == [Words(ours, differs=False)]
+
+
+def test_outputs_of_a_trial_are_those_of_the_lines_asked_for(tmp_path):
+    record = made_study(tmp_path)
+    assert outputs_of(record.trials[0], [2, 5]) == ["Because it rains he stay.", ""]
+    assert outputs_of(record.trials[0], [30]) is None
+    assert outputs_of(record.trials[4], [1]) is None  # pruned
 
 
 def test_the_latest_step_counts(tmp_path):

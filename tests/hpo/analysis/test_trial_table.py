@@ -34,6 +34,7 @@ def test_costs_add_up_over_the_study(tmp_path):
     assert "waiting for another trial's stage pretrain" not in table
     assert cost_sentences(record) == [
         "20 min 34 s on the clock over all runs of the study.",
+        "The trials took 1 min 28 s of slots' time, the best one 22 s.",
         "Stage pretrain: 1 of 4 trials took it from the cache, 7.0 s saved.",
         "Largest memory of a trial: 0.49 GiB.",
     ]
