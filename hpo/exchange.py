@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,10 @@ from optuna.trial import FrozenTrial
 
 from core.atomic import make_folder, replace_text
 from core.errors import DamagedFileError, UserError
+from core.registry import find_task
 from core.sealed import read_sealed
 from hpo import __version__, as_json, attributes
+from hpo.declarations.files import declared_files
 from hpo.disk import telling_of_room
 from hpo.folders import StudyFolder, finite, make_private, write_json, write_record
 from hpo.names import is_name, label
@@ -52,9 +54,10 @@ _OF_A_PLACE = (
 _ATTEMPTS = "finals/attempts.json"
 _RECORD = re.compile(
     rf"ledger\.json|opening\.json|finals/finals\.json|{re.escape(_ATTEMPTS)}|"
-    r"(?:trials/[0-9]{4,7}|finals/trial[0-9]{4,7}/seed[0-9]{1,5})/(?:config|outcome)\.json"
+    r"(?:trials/([0-9]{4,7})|finals/trial[0-9]{4,7}/seed[0-9]{1,5})/(?:config|outcome)\.json"
 )
 """The files that go along, by their paths in the study's folder; no other is ever written."""
+_OF_A_RUN = ("config.json", "outcome.json")
 _KINDS: Mapping[str, type] = {
     "reason": str,
     "outcome": str,
@@ -106,14 +109,21 @@ def export_study(storage_url: str | None, name: str, runs_dir: Path) -> Iterator
         of_optuna = study._storage.get_study_system_attrs(study._study_id)
         own = {key: one for key, one in study.user_attrs.items() if key not in _OF_A_PLACE}
         trials = study.get_trials(deepcopy=False)
-    names = list(own[attributes.DECLARATION]["search_space"]["parameters"])
+    declaration = own[attributes.DECLARATION]
+    names, sources = list(declaration["search_space"]["parameters"]), _sources(declaration)
+    own[attributes.DECLARATION] = {
+        **declaration,
+        "path": Path(declaration["path"]).name,
+        "data": _without_place(declaration["data"], sources),
+    }
+    ended = {one.number for one in trials if one.state.is_finished()}
     digest, number = hashlib.sha256(), 0
     head = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "name": name, "hpo": __version__}
     told: list[tuple[str, Mapping[str, Any]]] = [
         ("study", {**head, **described_row(StudyRow(own, of_optuna))}),
         *(("trial", described_trial(trial, names)) for trial in trials),
     ]
-    for kind, value in (*told, *_records(StudyFolder(runs, name))):
+    for kind, value in (*told, *_records(StudyFolder(runs, name), ended, sources)):
         line = json.dumps(finite({"kind": kind, **value}), allow_nan=False)
         digest.update(line.encode() + b"\n")
         number += 1
@@ -136,17 +146,38 @@ def write_lines(lines: Iterable[str], file: Path) -> Path:
     return file
 
 
-def _records(folder: StudyFolder) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _sources(declaration: Mapping[str, Any]) -> Collection[str]:
+    """The values of `data.source` that are no folder."""
+    return find_task(declaration["task"]).sources
+
+
+def _without_place(data: Mapping[str, Any], sources: Collection[str]) -> dict[str, Any]:
+    """The data's settings; of a folder its name alone, for its path is nobody else's business."""
+    source = data.get("source")
+    if isinstance(source, str) and source not in sources:
+        return {**data, "source": Path(source).name}
+    return dict(data)
+
+
+def _records(
+    folder: StudyFolder, ended: Collection[int], sources: Collection[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The files beside the trials' own; of trials that have not ended none, they begin again."""
     for path in sorted(folder.path.rglob("*.json")):
         name = path.relative_to(folder.path).as_posix()
-        if not _RECORD.fullmatch(name) or not path.is_file():
+        found = _RECORD.fullmatch(name)
+        if not found or not path.is_file() or (found[1] and int(found[1]) not in ended):
             continue
         try:
             content = json.loads(path.read_bytes()) if name == _ATTEMPTS else read_sealed(path)
         except DamagedFileError:
-            if path.name in ("config.json", "outcome.json"):  # which cost a report a line or two
+            if path.name in _OF_A_RUN:  # which cost a report a line or two
                 continue
             raise
+        if path.name == "config.json":
+            config = content["config"]
+            data = _without_place(config["data"], sources)
+            content = {**content, "config": {**config, "data": data}}
         yield "record", {"path": name, "content": content}
 
 
@@ -168,9 +199,11 @@ def import_study(
         folder = StudyFolder(runs, parcel.name)
         _refuse_taken(database, folder)
         declaration = parcel.row.own[attributes.DECLARATION]
+        file_name = Path(declaration["path"])
+        here = declared_files("study").get(file_name.stem, file_name)
         parcel.row.own.update(
             {
-                attributes.DECLARATION: {**declaration, "name": parcel.name},
+                attributes.DECLARATION: {**declaration, "name": parcel.name, "path": str(here)},
                 attributes.FOLDER_KEY: secrets.token_hex(16),
                 attributes.RUNS_DIR: str(runs),
                 attributes.STORAGE: database.shown,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,14 +95,17 @@ def _json(record: StudyRecord) -> str:
     scores, rivals, told = ScoreFormat.of(record), Rivals.of(record), as_json.study(record)
     for row, trial in zip(told["trials"], record.trials, strict=True):
         row["reasons"] = reasons(trial, rivals)
-    said: Sequence[str] = [
+    said = [
         *gain_sentences(record, scores),
         *finals_sentences(record, scores),
         *reading_sentences(record),
     ]
-    importance = rows_of(importance_table(record))
-    extra = {"answer": list(said), "command": command_again(record), "importance": importance}
-    return as_json.document({**told, **extra}) + "\n"
+    told |= {
+        "answer": said,
+        "command": command_again(record),
+        "importance": rows_of(importance_table(record)),
+    }
+    return as_json.document(told) + "\n"
 
 
 def _write_images(record: StudyRecord, folder: Path) -> list[Path]:

@@ -150,7 +150,7 @@ def test_the_command_reads_while_a_driver_writes(
 
     run_study(make_study(), runs, look, trials=3)  # type: ignore[arg-type]
     assert "toy: 1 of 3 trials finished (1 complete, 1 running)" in pages[0]
-    (told,) = json.loads(pages[1])
+    (told,) = json.loads(pages[1])["studies"]
     (running,) = told["running"]
     assert (running["trial"], running["step"], running["place"]) == (1, 3, "cpu")
     assert main(["status", "toy", "--follow", *place]) == 0

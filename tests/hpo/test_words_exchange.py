@@ -109,6 +109,8 @@ def test_no_place_goes_along_and_a_copy_has_a_name_and_a_key_of_its_own(
     assert not {attributes.RUNS_DIR, attributes.STORAGE, attributes.FOLDER_KEY} & {
         *head["attributes"]
     }
+    assert head["declaration"]["path"] == "toy.toml"
+    assert str(runs) not in file.read_text()
     assert import_study(file, None, runs, name="copy").name == "copy"
     mine, theirs = (read_study(None, name, runs) for name in ("toy", "copy"))
     assert theirs.declaration["name"] == "copy"
