@@ -91,8 +91,8 @@ def cache_sentences(record: StudyRecord) -> list[str]:
         return []
     saved = sum(cost_of(cost, "cache_saved_s") for cost in hits)
     return [
-        f"Stage {record.grid.stages[0][0]}: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
-        f"{duration(saved)} saved."
+        f"Stage {record.grid.stages[0][0]}: {len(hits)} of {count(len(told), 'trial')} "
+        f"took it from the cache, {duration(saved)} saved."
     ]
 
 
