@@ -157,7 +157,7 @@ def _build_parsers(prog: str) -> tuple[_Parser, dict[str, Command]]:
             name,
             help=text,
             description=_RUN_TEXT if name == "run" else f"{text[0].upper()}{text[1:]}.",
-            epilog=EXAMPLES[name].format(prog=prog),
+            epilog=EXAMPLES[name].format(prog=prog).replace("%", "%%"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -537,7 +537,7 @@ def _add_schedule_arguments(schedule: Command) -> None:
         nargs="+",
         type=_warmup,
         default=["10%"],
-        metavar="N|P%",
+        metavar="N|SHARE",
         help="updates, or a share of them (default: 10%%)",
     )
     for option, allowed, default, text in (

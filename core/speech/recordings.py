@@ -20,11 +20,10 @@ import numpy as np
 from core.errors import DataError
 from core.settings import canonical_json, derive_seed
 from core.speech.audio import Wave, read_wave
-from core.speech.settings import SpeechData, SpeechProtocol, StringSettings
+from core.speech.settings import SYNTHETIC, SpeechData, SpeechProtocol, StringSettings
 from core.speech.synthesizer import WORDS, say
 from core.task import Facts
 
-SYNTHETIC = "synthetic"
 _NAME = re.compile(r"(\d)_([^_/]+)_(\d+)\.wav", re.IGNORECASE)
 _HELD_OUT = 5
 """Recordings of each word by each speaker for the test set, those of the lowest index, and as many

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from core.settings import Recipe, Settings
 
+SYNTHETIC = "synthetic"
+"""The built-in recordings."""
+
 
 class ModelSettings(Settings):
     """Structure of the decoder-only Transformer over audio frames and text."""
@@ -113,7 +116,7 @@ class ManifestFiles(Settings):
 class SpeechData(Settings):
     """Which recordings, and where from."""
 
-    source: str = "synthetic"
+    source: str = SYNTHETIC
     """`synthetic` (built in), or a folder (`./synthetic` if so called)."""
     layout: Literal["digits", "manifest"] = "digits"
     """A folder of single words named `{digit}_{speaker}_{index}.wav`, which are joined to strings;

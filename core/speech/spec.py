@@ -1,4 +1,4 @@
-"""The speech task, described without importing torch."""
+"""The speech task, described without importing torch or numpy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from core.settings import RunConfig
-from core.speech.recordings import SYNTHETIC, files_of, prepare
-from core.speech.settings import ModelSettings, SpeechData, SpeechProtocol, TrainSettings
+from core.speech.settings import (
+    SYNTHETIC,
+    ModelSettings,
+    SpeechData,
+    SpeechProtocol,
+    TrainSettings,
+)
 from core.speech.wer import signature
 from core.task import Effort, Facts, Grid, Load, Metric, Placement, Task, TaskSpec
 
@@ -74,8 +79,16 @@ def _effort(groups: Mapping[str, Any], protocol: SpeechProtocol) -> Effort:
 
 
 def _prepare(protocol: SpeechProtocol, data: SpeechData, cache: Path) -> Facts:
+    from core.speech.recordings import prepare
+
     del cache  # nothing is derived that would be worth keeping
     return prepare(protocol, data)
+
+
+def _files(data: SpeechData) -> tuple[Path, tuple[Path, ...]]:
+    from core.speech.recordings import files_of
+
+    return files_of(data)
 
 
 def _build(config: RunConfig, placement: Placement, cache: Path) -> Task:
@@ -103,7 +116,7 @@ SPEC = TaskSpec(
     sources=(SYNTHETIC,),
     count_weights=_count_weights,
     effort=_effort,
-    files=files_of,
+    files=_files,
     signature=lambda protocol: signature(),
     final_line="FINAL_TEST_WER",
 )

@@ -24,6 +24,7 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "cluster": None,
         "trials_per_gpu": None,
         "fuse": 1,
+        "log": [],
         "seed": None,
         "data": None,
         "name": None,

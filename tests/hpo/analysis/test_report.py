@@ -64,7 +64,7 @@ def test_the_report_holds_every_section_in_order(tmp_path):
     page = page_of(record)
     anchors = [a["id"] for name, a in page.elements if name == "section"]
     assert anchors == [
-        "answer", "search", "importance", "stability", "trials", "translations", "settings",
+        "answer", "search", "importance", "stability", "ladder", "trials", "translations", "settings",
     ]  # fmt: skip
     links = [a["href"] for name, a in page.elements if name == "a" and "class" not in a]
     assert links == [f"#{anchor}" for anchor in anchors]
