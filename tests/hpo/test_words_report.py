@@ -13,7 +13,7 @@ import pytest
 from core.errors import MissingPackageError
 from hpo.analysis.markup import Html, join, paragraphs, table, tag, term_list
 from hpo.analysis.palette import bare_figure
-from hpo.analysis.sections import embed
+from hpo.analysis.widgets import embed
 from hpo.page_text import figures_of, markdown_of
 from hpo.records import StudyRecord
 from hpo.reporting import ReportError, write_as
