@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.analysis.trials import outcome_of, seconds_of, stage_of
 from hpo.folders import finite
-from hpo.reading import StudySummary, state_of
 from hpo.records import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
     from hpo.declarations import Declared
     from hpo.declarations.validation import Checked
     from hpo.plan import Plan
+    from hpo.reading import StudySummary
 
 SCHEMA_VERSION = 1
 """Raised when a key goes or changes meaning, not when one is added."""
@@ -34,6 +34,8 @@ def document(told: Mapping[str, Any]) -> str:
 
 def study(record: StudyRecord) -> dict[str, Any]:
     """A study and all its trials."""
+    from hpo.reading import state_of  # loads Optuna, which whoever tells a study has loaded
+
     best = record.best
     return {
         "name": record.name,

@@ -15,7 +15,7 @@ from hpo.analysis.checklist import Check, checklist
 from hpo.analysis.formats import MISSING, ScoreFormat, is_finite, value_text
 from hpo.analysis.histories import read_history
 from hpo.analysis.reasons import Rivals, reasons
-from hpo.analysis.translations import read_texts
+from hpo.analysis.translations import chrf_differences, read_texts
 from hpo.analysis.trials import outcome_of, stage_of
 from hpo.names import label
 from hpo.output import rows_table, visible
@@ -135,22 +135,11 @@ def _samples(record: StudyRecord, trial: TrialRecord) -> list[Sample]:
         number = min(_SAMPLES, len(ours))
         places = [i * len(ours) // number for i in range(number)]
         return [Sample(at + 1, sources[at], references[at], ours[at]) for at in places]
-    differing = [
-        at for at, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other
-    ]
-    ahead = {
-        at: _chrf(ours[at], references[at]) - _chrf(theirs[at], references[at]) for at in differing
-    }
+    ahead = chrf_differences(ours, theirs, references)
     return [
         Sample(at + 1, sources[at], references[at], ours[at], theirs[at], ahead[at])
-        for at in sorted(differing, key=lambda at: (-abs(ahead[at]), at))[:_SAMPLES]
+        for at in sorted(ahead, key=lambda at: (-abs(ahead[at]), at))[:_SAMPLES]
     ]
-
-
-def _chrf(text: str, reference: str) -> float:
-    from sacrebleu import sentence_chrf
-
-    return float(sentence_chrf(text, [reference]).score)
 
 
 def explanation_page(found: Explanation) -> list[RenderableType]:

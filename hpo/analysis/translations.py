@@ -40,7 +40,7 @@ def translations_table(record: StudyRecord) -> pd.DataFrame:
     beam = texts.get(BEAM, [])
     second = runner_up(record)
     others = [] if second is None else _text(second.folder, HYPOTHESIS)
-    apart = _differences(greedy, others, references) if others else {}
+    apart = chrf_differences(greedy, others, references) if others else {}
     chosen = sorted(apart, key=lambda line: (-abs(apart[line]), line))[:SAMPLES]
     if not chosen:
         count = min(SAMPLES, len(sources))
@@ -130,7 +130,9 @@ def outputs_of(trial: TrialRecord, lines: list[int]) -> list[str] | None:
     return [hypotheses[line - 1] for line in lines]
 
 
-def _differences(ours: list[str], theirs: list[str], references: list[str]) -> dict[int, float]:
+def chrf_differences(
+    ours: list[str], theirs: list[str], references: list[str]
+) -> dict[int, float]:
     """Index -> chrF of ours less that of theirs, of the sentences on which the two differ."""
     from sacrebleu import CHRF  # a quarter of a second that only this needs
 
