@@ -39,6 +39,12 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+def is_task(name: object) -> bool:
+    """Whether a task comes with the package under that name, or may be one of a user's own, which
+    is not looked for."""
+    return isinstance(name, str) and (name in _MODULES or ":" in name)
+
+
 def find_task(name: str, *, beside: Sequence[Path] = ()) -> TaskSpec:
     """The description of the task called `name`, under that name.
 

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial
 
 from core.atomic import make_folder, replace_text
 from core.errors import DamagedFileError, UserError
-from core.registry import find_task
+from core.registry import find_task, is_task
 from core.sealed import read_sealed
 from hpo import __version__, as_json, attributes
 from hpo.declarations.files import declared_files
@@ -267,6 +267,9 @@ def _read(lines: Iterable[bytes], where: str, name: str | None) -> _Parcel:
         _refuse("there is no study in it", where)
     if not is_name(name):
         _refuse("no study can be called so", where)
+    declaration = row.own.get(attributes.DECLARATION)
+    if not isinstance(declaration, dict) or not is_task(declaration.get("task")):
+        _refuse("it declares no task that is known here", where)
     return _Parcel(name, row, trials, records)
 
 

@@ -64,7 +64,8 @@ def test_the_report_holds_every_section_in_order(tmp_path):
     page = page_of(record)
     anchors = [a["id"] for name, a in page.elements if name == "section"]
     assert anchors == [
-        "answer", "search", "importance", "stability", "ladder", "trials", "translations", "settings",
+        "answer", "search", "importance", "stability", "ladder", "trials", "translations",
+        "settings",
     ]  # fmt: skip
     links = [a["href"] for name, a in page.elements if name == "a" and "class" not in a]
     assert links == [f"#{anchor}" for anchor in anchors]
@@ -73,9 +74,9 @@ def test_the_report_holds_every_section_in_order(tmp_path):
         "figure-spent", "figure-pruning", "figure-importance-all", "figure-importance-finetune",
         "figure-importance-model", "figure-importance-groups", "figure-slice-0", "figure-slice-1",
         "figure-contour", "figure-collapse", "figure-gradients", "figure-gradients-each",
-        "figure-spikes", "figure-rates",
+        "figure-spikes", "figure-rates", "figure-ladder-depth",
     ]  # fmt: skip
-    assert len(page.figures()) == 18
+    assert len(page.figures()) == 19
     said = page.text()
     assert "than the start configuration's" in said
     assert "loss became NaN at step 83" in said
