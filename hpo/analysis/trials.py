@@ -90,9 +90,10 @@ def cache_sentences(record: StudyRecord) -> list[str]:
     if not hits:
         return []
     saved = sum(cost_of(cost, "cache_saved_s") for cost in hits)
+    first = record.grid.stages[0][0]
     return [
-        f"Stage {record.grid.stages[0][0]}: {len(hits)} of {count(len(told), 'trial')} "
-        f"took it from the cache, {duration(saved)} saved."
+        f"Stage {first}: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
+        f"{duration(saved)} saved."
     ]
 
 
