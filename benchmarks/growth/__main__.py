@@ -43,7 +43,8 @@ def main() -> None:
     path = arguments.out / "growth.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found = {chart: [Series(**one) for one in series] for chart, series in kept.items()}
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    for folder in (arguments.out, arguments.images):
+        folder.mkdir(parents=True, exist_ok=True)
     for chart in arguments.charts or _CHARTS:
         found[chart] = _CHARTS[chart](arguments.short)
         stored = {name: [asdict(one) for one in series] for name, series in found.items()}
