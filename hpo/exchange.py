@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +35,7 @@ from hpo.names import is_name, label
 from hpo.output import study_page, trial_page
 from hpo.reading import found_study, opened, record_of
 from hpo.records import SCHEMA_VERSION
-from hpo.repair import Repaired, rebuild, repair
+from hpo.repair import Repaired, discard, rebuild, repair
 from hpo.storage import Database, locate
 from hpo.storage.database import quieten
 from hpo.study_file import StudyRow, described_row, row_of, write_row
@@ -44,6 +44,8 @@ from hpo.trial_file import described_trial, trial_of, write_trial
 FORMAT = "hpo-study"
 _LONGEST = 2**26
 """Bytes of a line."""
+_DIGITS = 18
+"""Of a whole number, its sign among them."""
 _OF_A_PLACE = (
     attributes.FOLDER_KEY,
     attributes.RUNS_DIR,
@@ -218,6 +220,8 @@ def import_study(
         return repair(storage_url, parcel.name, runs)
     except BaseException:
         shutil.rmtree(folder.path)
+        with suppress(UserError):  # such as a database that is away, which was told already
+            discard(storage_url, parcel.name, runs)
         raise
 
 
@@ -299,7 +303,7 @@ def _object(line: bytes, at: str) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         _refuse("it is cut off in the middle of this line", at)
     try:
-        value = json.loads(line, parse_constant=_no_number)
+        value = json.loads(line, parse_constant=_no_number, parse_int=_integer)
         json.dumps(value, ensure_ascii=False).encode()  # has no half of a surrogate pair
     except (ValueError, RecursionError) as error:
         _refuse("this is no line of JSON", at, error)
@@ -310,6 +314,13 @@ def _object(line: bytes, at: str) -> dict[str, Any]:
 
 def _no_number(word: str) -> NoReturn:
     raise ValueError(word)
+
+
+def _integer(text: str) -> int:
+    """A whole number that a database has room for."""
+    if len(text) > _DIGITS:
+        raise ValueError(text[:_DIGITS])
+    return int(text)
 
 
 def _head(value: Mapping[str, Any], at: str) -> StudyRow:

@@ -95,6 +95,17 @@ def repair(storage_url: str | None, name: str, runs_dir: Path) -> Repaired:
     )
 
 
+def discard(storage_url: str | None, name: str, runs_dir: Path) -> None:
+    """Deletes what a repair that failed has left of the study called `name` in its database."""
+    database = locate(storage_url, runs_dir.expanduser().resolve())
+    with ExitStack() as stack:
+        stack.enter_context(database.own(name))
+        stack.enter_context(telling(database))
+        storage = database.open_for_driver()
+        stack.callback(close, storage)
+        _has_study(storage, name)
+
+
 def _read_study(folder: StudyFolder) -> StudyRow:
     """The study's attributes, the openings in its ledger among them."""
     path = folder.declaration

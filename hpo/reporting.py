@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from core.atomic import make_folder, replace_file, replace_text
@@ -36,7 +39,7 @@ _NAMES = {
 }
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What begins a formula in a spreadsheet."""
-_WIDTH, _SCALE = 1000, 2
+_WIDTH, _HEIGHT, _SCALE = 1000, 420, 2
 """Of images: pixels of the page, and how many of the image make up one."""
 
 
@@ -109,35 +112,42 @@ def _json(record: StudyRecord) -> str:
 
 
 def _write_images(record: StudyRecord, folder: Path) -> list[Path]:
-    try:
-        import kaleido
-        from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
-    except ImportError:
-        raise MissingPackageError("kaleido", "images") from None
+    if find_spec("kaleido") is None:
+        raise MissingPackageError("kaleido", "images")
     figures = figures_of(_sections(record))
     if not figures:
         raise ReportError("no trial has finished, so there is no figure", where=record.name)
     make_folder(folder.absolute())
-    paths = {name: folder / f"{name}.png" for name in figures}
-    drawn = {name: folder / f".{name}.tmp.png" for name in figures}
+    paths = [folder / f"{name}.png" for name in figures]
+    with TemporaryDirectory(prefix=".images-", dir=folder) as scratch:
+        drawn = [Path(scratch) / path.name for path in paths]
+        _draw(list(figures.values()), drawn)
+        for source, path in zip(drawn, paths, strict=True):
+            replace_file(path, partial(_move, source))
+    return paths
+
+
+def _draw(figures: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
+    """Has a browser draw Plotly's figures into files."""
+    import kaleido
+    from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
+
     specs = [
         {
             "fig": _for_paper(figure),
-            "path": drawn[name],
+            "path": path,
             "opts": {
                 "format": "png",
                 "width": _WIDTH,
-                "height": figure["layout"].get("height", 420),
+                "height": figure["layout"].get("height", _HEIGHT),
                 "scale": _SCALE,
             },
         }
-        for name, figure in figures.items()
+        for figure, path in zip(figures, paths, strict=True)
     ]
     try:
         # Without this its page would fetch a library for formulas from the network.
         kaleido.write_fig_from_object_sync(specs, kopts={"mathjax": False})
-        for name, path in paths.items():
-            replace_file(path, partial(_move, drawn[name]))
     except ChromeNotFoundError:
         raise ReportError(
             "images need Chromium or Chrome, and none is found",
@@ -145,10 +155,6 @@ def _write_images(record: StudyRecord, folder: Path) -> list[Path]:
         ) from None
     except (BrowserFailedError, BrowserClosedError, TimeoutError) as error:
         raise ReportError(f"the browser drew no images ({_first_line(error)})") from error
-    finally:
-        for path in drawn.values():
-            path.unlink(missing_ok=True)
-    return list(paths.values())
 
 
 def _for_paper(figure: dict[str, Any]) -> dict[str, Any]:

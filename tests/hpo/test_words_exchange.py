@@ -213,6 +213,7 @@ def add(value: Any) -> Callable[[Lines], None]:
         put(1, "distributions", value={"x": "rm"}),
         put(1, "curve", value={"x": 1.0}),
         put(1, "curve", value=[1]),
+        put(1, "attempt", value=10**400),
         put(1, "started", value="yesterday"),
         put(1, "reason", value=["a"]),
         put(1, "health", value="well"),
@@ -263,13 +264,21 @@ def test_a_file_that_cannot_be_read_is_one_line(name: str, tmp_path: Path) -> No
         import_study(tmp_path / name, None, tmp_path / "there")
 
 
-def test_when_the_database_fails_the_folder_goes_too(
+def test_when_the_database_fails_half_a_study_is_left_nowhere(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
+    there = tmp_path / "there"
+    create = optuna.storages.RDBStorage.create_new_trial
 
-    monkeypatch.setattr("hpo.exchange.repair", fail)
-    with pytest.raises(ZeroDivisionError):
-        import_study(file, None, tmp_path / "there")
-    assert nothing_is_left(tmp_path / "there")
+    def fail(self: Any, study: int, template_trial: Any = None) -> int:
+        if template_trial.number == 2:
+            raise ZeroDivisionError
+        return create(self, study, template_trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages.RDBStorage, "create_new_trial", fail)
+        with pytest.raises(ZeroDivisionError):
+            import_study(file, None, there)
+    assert nothing_is_left(there)
+    assert optuna.get_all_study_names(f"sqlite:///{there}/hpo.db") == []
+    assert import_study(file, None, there).is_rebuilt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -133,7 +132,7 @@ def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_kaleido_images_are_refused_in_a_line(
     study: StudyRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "kaleido", None)
+    monkeypatch.setattr("hpo.reporting.find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match="kaleido is not installed"):
         write_as(study, "png", tmp_path / "figures")
 
