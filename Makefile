@@ -45,7 +45,7 @@ test: $(INSTALLED)  ## run the tests
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal --durations=15
 
 site: $(INSTALLED)  ## build the documentation into build/site; a warning fails it
-	$(RUN) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
 check: $(INSTALLED)  ## format, lint and types, as continuous integration runs them
 	$(RUN) -m ruff format --check .

@@ -50,10 +50,17 @@ _POINTS = 5_000
 _ATTEMPTS = 1_000
 """Of the timeline, the latest."""
 _SAMPLES = 10
+_OBJECTIVES = "dashboard:objective_names"
+"""Of the dashboard alone: Optuna's own names of metrics would rename columns of its tables."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#+!|~$&-])")
 
 GRADIENTS, STABILITY, TIMELINE = "gradient-norms", "stability-map", "timeline"
-"""Names of the figures, which the dashboard shows."""
+"""Names of the figures, by which they are replaced."""
+_TITLES = {
+    GRADIENTS: "Gradient norms",
+    STABILITY: "Stability: depth against learning rate",
+    TIMELINE: "Slots over time",
+}
 LEARNING_RATE = "finetune.learning_rate"
 
 
@@ -142,6 +149,8 @@ class Showcase:
         for name, figure in figures(record):
             self._save_figure(name, figure)
         known = self._found._storage.get_study_system_attrs(self._found._study_id)
+        if _OBJECTIVES not in known:
+            self._set(_OBJECTIVES, [record.metric.name])
         for trial in record.trials:
             identifier = trials.stored_id(self._found, trial.number)
             if not trial.is_finished or identifier is None:
@@ -153,7 +162,13 @@ class Showcase:
     def _save_figure(self, name: str, figure: go.Figure) -> None:
         from optuna_dashboard import save_plotly_graph_object
 
-        figure.update_layout(paper_bgcolor="#ffffff", height=None)  # whatever the page's colours
+        # The dashboard gives it a place of its own height and colour, and no heading.
+        figure.update_layout(
+            title={"text": _TITLES[name], "y": 0.97, "font": {"size": 17}},
+            margin={"t": 90},
+            paper_bgcolor="#ffffff",
+            height=None,
+        )
         drawn = figure.to_json()
         if self._drawn.get(name) != drawn:
             with trials.transaction(self._found):
@@ -186,9 +201,10 @@ class Showcase:
                 "mimetype": "application/jsonl",
                 "encoding": None,
             }
-            self._found._storage.set_study_system_attr(
-                self._found._study_id, key, json.dumps(about)
-            )
+            self._set(key, json.dumps(about))
+
+    def _set(self, key: str, value: Any) -> None:
+        self._found._storage.set_study_system_attr(self._found._study_id, key, value)
 
 
 def sample_store(runs: Path) -> FileSystemArtifactStore:
@@ -305,6 +321,7 @@ def draw_stability(table: pd.DataFrame) -> go.Figure:
                 hovertemplate=f"trial %{{customdata}}, {verdict}<br>"
                 "%{y} layers at %{x:.3g}<extra></extra>",
             )
-    figure.update_xaxes(type="log", exponentformat="power")
+    figure.update_xaxes(type="log", dtick="D2", tickformat="~g", exponentformat="none")
     figure.update_yaxes(dtick=1)
+    figure.update_layout(showlegend=True)
     return figure

@@ -33,6 +33,17 @@ _PYTHON = (
 """What a program of the reader's own calls, hears and implements."""
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Adds to the navigation the decisions, and to "How to" the pages that it does not name."""
+    docs = Path(config.docs_dir)
+    sections = {name: pages for part in config.nav for name, pages in part.items()}
+    named = set(re.findall(r"'([^']+\.md)'", repr(config.nav)))
+    sections["How to"] += sorted({page.name for page in docs.glob("*.md")} - named)
+    decisions = sorted(f"decisions/{page.name}" for page in (docs / "decisions").glob("*.md"))
+    sections["Explanation"].append({"Decisions": decisions})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the reference."""
     made = schemas()
