@@ -536,44 +536,38 @@ def _advise(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _lr_find(arguments: argparse.Namespace, out: Printer) -> int:
-    """Tests, then prints and writes what was asked for; progress goes to standard error."""
+    """Tests, prints, then writes what was asked for; progress goes to standard error."""
     from hpo.analysis.figure_files import check_suffix
-    from hpo.declarations.narrowing import check_new, narrow, write_space
+    from hpo.lr_find import Ramp, check_narrowing, find_rates, write_narrowed
     from hpo.names import label
 
-    study = _declared(arguments)
+    study, space = _declared(arguments), arguments.write_space
+    ramp = Ramp(arguments.low, arguments.high, arguments.steps, arguments.seeds)
     figure = arguments.figure or arguments.runs_dir / f"lr_find_{study.name}.html"
     check_suffix(figure)
-    if arguments.write_space is not None:
-        check_new(arguments.write_space.expanduser())
-    from hpo.analysis.range_test import range_page, write_figure
-    from hpo.lr_find import Ramp, find_rates
-
+    if space is not None:
+        check_narrowing(study, ramp, arguments.stage, space.expanduser())
     found = find_rates(
         study,
         arguments.runs_dir,
-        Ramp(arguments.low, arguments.high, arguments.steps, arguments.seeds),
+        ramp,
         at=arguments.at,
         stage=arguments.stage,
         say=_complain,
     )
-    written = [f"Figure: {label(write_figure(found, figure.expanduser()))}"]
-    suggested = found.suggested
-    if arguments.write_space is not None and suggested is None:
-        written.append("No search space is written: there is no range to narrow it to.")
-    elif arguments.write_space is not None and suggested is not None:
-        narrowed = narrow(study.space, found.parameter, *suggested)
-        path = write_space(
-            narrowed,
-            arguments.write_space.expanduser(),
-            comment=f"{study.space.name}, its {found.parameter} narrowed by hpo lr-find",
-        )
-        written.append(f"Search space: {label(path)}")
+    from hpo.analysis.range_test import range_page, write_figure
+
     if arguments.json:
         out.show(json_text(found.as_json()).rstrip())
-        return DONE
-    out.show(*range_page(found))
-    for line in written:
+    else:
+        out.show(*range_page(found))
+    written = [f"Figure: {label(write_figure(found, figure.expanduser()))}"]
+    if space is not None and found.suggested is None:
+        written.append("No search space is written: there is no range to narrow it to.")
+    elif space is not None:
+        path = write_narrowed(study, found, space.expanduser())
+        written.append(f"Search space: {label(path)}")
+    for line in () if arguments.json else written:
         out.say(line)
     return DONE
 

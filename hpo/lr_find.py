@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import did_you_mean
-from core.range_test import ramp, range_test
 from core.settings import RunConfig, derive_seed
 from core.task import Evaluation, Progress, Verdict
 from hpo.analysis.range_test import RangeTest
 from hpo.declarations import Study
 from hpo.declarations.assembly import build_config, check_point
+from hpo.declarations.narrowing import check_new, narrow, write_space
 from hpo.declarations.overrides import parse_override
 from hpo.declarations.parameters import Parameter
 from hpo.folders import StudyFolder, make_private
@@ -57,16 +57,7 @@ def find_rates(
     Raises: DeclarationError for a point or stage that there is not, SettingsError for ends that
         are none, and what the task raises for its data.
     """
-    names = [name for name, _ in study.grid.stages]
-    tested = names[-1] if stage is None else stage
-    if tested not in names:
-        raise DeclarationError(
-            "there is no such stage",
-            where="--stage",
-            got=stage,
-            allowed=", ".join(names),
-            way_out=did_you_mean(stage, names),
-        )
+    tested = _stage_called(study, stage)
     if not 0 < ramp_of.low < ramp_of.high <= 1:
         raise DeclarationError(
             "the ramp must rise",
@@ -75,6 +66,8 @@ def find_rates(
             allowed="0 < low < high <= 1",
         )
     point = choose_point(study, at)
+    from core.range_test import ramp, range_test  # loads torch, which a mistake need not wait for
+
     folder = StudyFolder(make_private(runs_dir.expanduser()), study.name)
     facts = study.spec.prepare(study.protocol, study.data, folder.cache)
     config = build_config(study, point, facts, 0)
@@ -83,9 +76,42 @@ def find_rates(
     losses = []
     for seed in range(1, ramp_of.seeds + 1):
         say(f"seed {seed} of {ramp_of.seeds}: {ramp_of.steps} updates of stage {tested}")
-        own = _seeded(config, study, seed, is_first=tested == names[0])
+        own = _seeded(config, study, seed, is_first=tested == study.grid.stages[0][0])
         losses.append(range_test(own, placement, folder.cache, _Telling(say), rates, stage=tested))
     return RangeTest(study.name, tested, dict(point), rate_parameter(study, tested), rates, losses)
+
+
+def check_narrowing(study: Study, ramp_of: Ramp, stage: str | None, path: Path) -> None:
+    """Raises: DeclarationError for what `write_narrowed` is sure to refuse, before any test."""
+    check_new(path)
+    narrow(
+        study.space, rate_parameter(study, _stage_called(study, stage)), ramp_of.low, ramp_of.high
+    )
+
+
+def write_narrowed(study: Study, found: RangeTest, path: Path) -> Path:
+    """Writes the study's search space, its learning rate within the suggested range, to a file.
+
+    Raises: DeclarationError where nothing of the declared range would be left.
+    """
+    assert found.suggested is not None
+    narrowed = narrow(study.space, found.parameter, *found.suggested)
+    comment = f"{study.space.name}, its {found.parameter} narrowed by hpo lr-find"
+    return write_space(narrowed, path, comment=comment)
+
+
+def _stage_called(study: Study, name: str | None) -> str:
+    """The stage that is meant, the last one by default."""
+    names = [stage for stage, _ in study.grid.stages]
+    if name is not None and name not in names:
+        raise DeclarationError(
+            "there is no such stage",
+            where="--stage",
+            got=name,
+            allowed=", ".join(names),
+            way_out=did_you_mean(name, names),
+        )
+    return name or names[-1]
 
 
 def rate_parameter(study: Study, stage: str) -> str:

@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from core.atomic import make_folder
-from core.errors import UserError
+from core.errors import MissingPackageError, UserError
 from hpo.analysis.markup import Html, join, tag
 from hpo.analysis.page import render_page, write_page
 from hpo.analysis.palette import SURFACE
 from hpo.analysis.widgets import embed
 
-_PICTURE = {"width": 1000, "height": 560, "scale": 2}
-"""Pixels at scale 1."""
+_PICTURE = {"format": "png", "width": 1000, "height": 560, "scale": 2}
+"""Width and height in pixels at scale 1."""
 
 
 class FigureError(UserError):
@@ -45,13 +45,21 @@ def write(figure: go.Figure, path: Path, *, title: str, text: Html) -> Path:
 
 
 def _write_picture(figure: go.Figure, path: Path) -> Path:
-    make_folder(path.parent)
     try:
-        figure.update_layout(paper_bgcolor=SURFACE).write_image(path, **_PICTURE)
-    except (ImportError, RuntimeError, ValueError) as error:
+        import kaleido
+        from kaleido.errors import KaleidoError
+    except ImportError:
+        raise MissingPackageError("kaleido", "images") from None
+    make_folder(path.absolute().parent)
+    figure.update_layout(paper_bgcolor=SURFACE, plot_bgcolor=SURFACE)
+    spec = {"fig": figure.to_plotly_json(), "path": path, "opts": _PICTURE}
+    try:
+        # Without this its page would fetch a library for formulas from the network.
+        kaleido.write_fig_from_object_sync(spec, kopts={"mathjax": False})
+    except (KaleidoError, TimeoutError) as error:
         raise FigureError(
-            "no picture can be made here, which takes the package kaleido and Chrome or Chromium",
+            "the picture cannot be drawn, which takes Chromium or Chrome",
             got=str(path),
-            way_out="Write a page instead, FILE.html, and save the picture from its toolbar.",
+            way_out="Name its program in BROWSER_PATH, or write FILE.html.",
         ) from error
     return path

@@ -212,12 +212,12 @@ def climb(record: StudyRecord) -> Ladder | str:
     rates = [name for name in names if name.rpartition(".")[2] == RATE]
     if not rates:
         return "The study varies no learning rate, so none can be best."
-    sides: dict[Side, str] = {
-        side: name
-        for side, fields in FIELDS.items()
-        for name in names
-        if name.rpartition(".")[2] in fields
-    }
+    sides: dict[Side, str] = {}
+    for side, fields in FIELDS.items():
+        # Where two are varied, as by backbone, the field named first is the one.
+        found = [name for one in fields for name in names if name.rpartition(".")[2] == one]
+        if found:
+            sides[side] = found[0]
     used = [trial for trial in record.trials if _counts(trial, [rates[0], *sides.values()])]
     sides = {
         side: name

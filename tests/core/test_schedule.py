@@ -100,8 +100,8 @@ def test_noam_is_the_equation_over_its_own_peak() -> None:
 
 
 def test_every_name_that_a_recipe_takes_has_a_shape() -> None:
-    assert get_args(SchedulerType) == tuple(DECAYS)
-    assert get_args(WarmupShape) == tuple(WARMUPS)
+    assert set(get_args(SchedulerType)) <= DECAYS.keys()
+    assert set(get_args(WarmupShape)) == WARMUPS.keys()
 
 
 def test_refuses_an_update_outside_the_stage() -> None:

@@ -118,6 +118,7 @@ def test_an_earlier_stage_is_trained_once_for_all_seeds(
         ("--at model.curvature=3", "is not drawn by the search space, got 3. Allowed: 1.0, 4.0."),
         ("--write-space narrow.json", "a search space ends with .toml"),
         ("--write-space studies/parabola.toml", "there is something here already"),
+        ("--write-space n.toml --low 0.5", "nothing would be left of 'finetune.learning_rate'"),
         ("--figure f.svg", "a figure is a page or a picture"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,15 @@ def test_bars_are_means_of_their_parts(values: list[float], width: int, drawn: s
 
 def test_bars_of_one_level_lie_low() -> None:
     assert sparkline([2.0, 2.0], 2, low=2.0, high=2.0) == "▁▁"
+
+
+def test_a_picture_that_cannot_be_drawn_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "schedules.png"
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    assert main(["schedule", "--figure", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "hpo: kaleido is not installed. Install it: pip install 'hpo-harness[images]'.\n"
+    )
+    assert not path.exists()
