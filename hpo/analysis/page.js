@@ -36,14 +36,18 @@
   const isFolded = (place) => place.closest("details:not([open])") !== null;
   const waiting = figures.filter((place) => !isFolded(place));
 
-  // What is in sight first, the rest one by one while the page can be used already.
+  // What is in sight first, the rest one by one while the page can be used already. The marks tell
+  // whoever measures the page when that was.
   function drawNext() {
     const inSight = (place) => {
       const box = place.getBoundingClientRect();
       return box.bottom > 0 && box.top < innerHeight;
     };
-    const place = waiting.find(inSight) ?? waiting[0];
+    const seen = waiting.find(inSight);
+    if (!seen && performance.getEntriesByName("in-use").length === 0) performance.mark("in-use");
+    const place = seen ?? waiting[0];
     if (!place) {
+      performance.mark("all-drawn");
       document.documentElement.dataset.drawn = "all";
       return;
     }
@@ -52,7 +56,7 @@
     setTimeout(drawNext);
   }
 
-  drawNext();
+  setTimeout(drawNext);
   for (const details of document.querySelectorAll("details")) {
     details.addEventListener("toggle", () => {
       for (const place of details.querySelectorAll(".figure")) {
@@ -186,6 +190,13 @@
     return place;
   }
 
+  /** Powers of ten where there are some between the ends, else digits in between. */
+  function rateAxis(rates) {
+    const known = rates.filter((rate) => rate > 0);
+    const isWide = Math.max(...known) >= 10 * Math.min(...known);
+    return { type: "log", exponentformat: "power", dtick: isWide ? 1 : "D2" };
+  }
+
   function charts(number, trial) {
     const { colours, metric, median, best, alarm, clip } = data.shared;
     const log = { type: "log", dtick: "D2", tickformat: "~g", exponentformat: "none" };
@@ -206,7 +217,7 @@
       if (clip) levels.push(level(clip, colours.median, "dot"));
       const title = `gradient norm (alarm at ${alarm})`;
       places.push(small(`Gradient norm of trial ${number} by step.`, title, [line(at, trial.norm, colours.own)], log, levels));
-      places.push(small(`Learning rate of trial ${number} by step.`, "learning rate", [line(at, trial.rate, colours.own)], { type: "log", exponentformat: "power" }));
+      places.push(small(`Learning rate of trial ${number} by step.`, "learning rate", [line(at, trial.rate, colours.own)], rateAxis(trial.rate)));
       if (trial.scale) {
         places.push(small(`Loss scale of trial ${number} by step.`, "loss scale", [line(at, trial.scale, colours.scale)], log));
       }
