@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2_000, help="of a trial's telemetry")
     parser.add_argument("--out", type=Path, default=Path("report_pages"))
     arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     heads = (
         "trials | page (MB) | written in (s) | in use after (s) | all drawn after (s) | CPU (s)"
     )

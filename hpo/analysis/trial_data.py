@@ -26,10 +26,16 @@ ALL_SAMPLES = 2_000
 """Outputs on the page."""
 
 
-def trial_data(record: StudyRecord, courses: Sequence[Course], translations: pd.DataFrame) -> str:
+def trial_data(
+    record: StudyRecord,
+    courses: Sequence[Course],
+    translations: pd.DataFrame,
+    p_values: Mapping[int, float],
+) -> str:
     """JSON: what all trials share under `shared`, what is of each one under `trials`, by number.
 
-    `translations` has the sentences of which outputs are shown, the most telling first.
+    `translations` has the sentences of which outputs are shown, the most telling first; `p_values`
+    those of trials that were compared with the best one over sentences.
     """
     rivals = Rivals.of(record)
     shown = SAMPLES if SAMPLES * len(courses) <= ALL_SAMPLES else 1
@@ -37,7 +43,10 @@ def trial_data(record: StudyRecord, courses: Sequence[Course], translations: pd.
     lines = [row["line"] for row in samples]
     data = {
         "shared": _shared(record, rivals.scores, samples),
-        "trials": {course.trial.number: _of(course, rivals, lines) for course in courses},
+        "trials": {
+            course.trial.number: _of(course, rivals, lines, p_values.get(course.trial.number))
+            for course in courses
+        },
     }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
@@ -77,10 +86,10 @@ def _shared(
     }
 
 
-def _of(course: Course, rivals: Rivals, lines: list[int]) -> dict[str, Any]:
+def _of(course: Course, rivals: Rivals, lines: list[int], p_value: float | None) -> dict[str, Any]:
     trial, series = course.trial, course.series
     found: dict[str, Any] = {
-        "why": reasons(trial, rivals),
+        "why": reasons(trial, rivals, p_value),
         "verdict": verdict_of(trial),
         "checks": [[check.name, check.passed, check.said] for check in course.checks],
         "facts": _facts(trial),

@@ -18,6 +18,8 @@ from hpo.analysis.trial_data import trial_data
 from hpo.analysis.trials_section import trials_section
 from hpo.records import StudyRecord
 
+P_VALUES = {3: 0.31}
+
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
@@ -27,7 +29,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
 def read(record: StudyRecord) -> dict[str, Any]:
     scores = ScoreFormat.of(record)
     found: dict[str, Any] = json.loads(
-        trial_data(record, read_courses(record, scores), translations_table(record))
+        trial_data(record, read_courses(record, scores), translations_table(record), P_VALUES)
     )
     return found
 
@@ -43,7 +45,7 @@ def test_every_trial_opens_to_why_health_checks_configuration_and_curve(
     rivals = Rivals.of(record)
     for trial in record.trials:
         found = data["trials"][str(trial.number)]
-        assert found["why"] == reasons(trial, rivals)
+        assert found["why"] == reasons(trial, rivals, P_VALUES.get(trial.number))
         assert len(found["checks"]) == 4
         assert [name for name, _ in found["facts"]][-3:] == ["time", "attempts", "trained on"]
         assert {name for name, _ in found["facts"]} > set(trial.parameters)
