@@ -115,7 +115,11 @@
   const [filter, outcome, told] = ["trial-filter", "trial-outcome", "trial-count"].map((id) =>
     document.getElementById(id),
   );
-  const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  const texts = new Map();
+  function textOf(row) {
+    if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+    return texts.get(row);
+  }
   const holds = {
     "<=": (a, b) => a <= b,
     ">=": (a, b) => a >= b,
@@ -128,7 +132,7 @@
   function test(word) {
     const asked = /^([^<>=]+)(<=|>=|<|>|=)(.+)$/.exec(word);
     const column = asked ? heads.findIndex((head) => head.endsWith(asked[1])) : -1;
-    if (column < 0) return (row) => texts.get(row).includes(word);
+    if (column < 0) return (row) => textOf(row).includes(word);
     const number = Number(asked[3]);
     const wanted = Number.isNaN(number) ? asked[3] : number;
     return (row) => {
@@ -228,9 +232,18 @@
   const list = (pairs) =>
     make("dl", {}, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value))));
 
+  /** Parameters that the trial drew, then what became of it. */
+  function facts(trial) {
+    const drawn = data.shared.names.map((name, at) => [name, trial.drawn[at]]);
+    const [time, attempts, device] = trial.facts;
+    const rest = [["time", time], ["attempts", String(attempts)], ["trained on", device]];
+    return [...drawn.filter(([, value]) => value !== null), ...rest];
+  }
+
   function checks(trial) {
     const signs = new Map([[true, ["✓", "pass"]], [false, ["✗", "fail"]], [null, ["–", "unknown"]]]);
-    return make("ul", { className: "checks" }, ...trial.checks.map(([name, passed, said]) => {
+    return make("ul", { className: "checks" }, ...trial.checks.map(([passed, said], at) => {
+      const name = data.shared.checks[at];
       const [sign, verdict] = signs.get(passed);
       const mark = make("span", { className: "sign" }, sign);
       return make("li", { className: `check ${verdict}` }, mark, ` ${name}: ${passed === null ? "" : `${verdict}, `}${said}`);
@@ -249,7 +262,7 @@
       make("div", { className: "why" }, head("Why it ended where it did"), ...trial.why.map((said) => make("p", {}, said))),
       charts(number, trial),
       make("div", { className: "columns" },
-        make("div", {}, head("Configuration"), list(trial.facts)),
+        make("div", {}, head("Configuration"), list(facts(trial))),
         make("div", {}, head(`Health: ${trial.verdict}`), checks(trial))),
     ];
     if (trial.texts) parts.push(head("Translations"), ...translations(trial));

@@ -47,13 +47,16 @@ def test_every_trial_opens_to_why_health_checks_configuration_and_curve(
         found = data["trials"][str(trial.number)]
         assert found["why"] == reasons(trial, rivals, P_VALUES.get(trial.number))
         assert len(found["checks"]) == 4
-        assert [name for name, _ in found["facts"]][-3:] == ["time", "attempts", "trained on"]
-        assert {name for name, _ in found["facts"]} > set(trial.parameters)
+        names = data["shared"]["names"]
+        drawn = {n: value for n, value in zip(names, found["drawn"], strict=True) if value}
+        assert set(drawn) == set(trial.parameters)
+        assert drawn["model.num_layers"] == str(trial.parameters["model.num_layers"])
+        assert found["facts"][1:] == [trial.attempts, "–"]
         steps, values = found["curve"]
         assert steps == list(trial.curve)
         assert values == pytest.approx(list(trial.curve.values()), rel=1e-3)
     assert data["trials"]["6"]["verdict"] == "diverged"
-    assert data["trials"]["6"]["checks"][0][1] is False
+    assert data["trials"]["6"]["checks"][0][0] is False
 
 
 def test_the_courses_are_drawn_over_their_steps(record: StudyRecord, data: dict[str, Any]) -> None:
