@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -195,11 +194,7 @@ def test_a_folder_without_digits_says_how_they_are_named(tmp_path: Path) -> None
         load(source=str(tmp_path))
 
 
-def test_the_free_spoken_digits_are_split_as_they_say() -> None:
-    root = os.environ.get("HPO_DATA")
-    folder = None if root is None else Path(root) / "fsdd" / "recordings"
-    if folder is None or not folder.is_dir():
-        pytest.skip("no HPO_DATA with fsdd/recordings")
-    found = load(source=str(folder))
+def test_the_free_spoken_digits_are_split_as_they_say(hpo_data: Path) -> None:
+    found = load(source=str(hpo_data / "fsdd" / "recordings"))
     assert found.counts == {"train words": 2000, "validation words": 250, "test words": 250}
     assert len(found.words) == 5
