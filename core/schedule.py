@@ -33,6 +33,7 @@ _DECAYS: Mapping[str, Decay] = {
     "cosine": _cosine,
     "inverse_sqrt": _inverse_sqrt,
     "constant": _constant,
+    "reduce_on_plateau": _constant,  # what evaluations take off comes on top (core.plateau)
 }
 
 
@@ -47,6 +48,7 @@ def factor(step: int, *, steps: int, warmup: int, decay: str) -> float:
         cosine                (1 + cos(pi (k - w) / (n - w))) / 2
         inverse_sqrt          sqrt(max(w, 1) / (k + 1))
         constant              1
+        reduce_on_plateau     1, times what core.plateau makes of the evaluations so far
 
     The warmup rises to exactly 1 at update w - 1, and no update of it is made with 0. With w = 0
     the decay begins at update 0 with 1; with w = n there is only the warmup, with w > n a part of
