@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from hpo.analysis.baselines import baselines_of, baselines_section
 from hpo.analysis.command import command_again
 from hpo.analysis.curves import curves_note, curves_table, draw_curves, stage_sentences
 from hpo.analysis.facts import facts_table, settings_table
@@ -79,6 +80,8 @@ def build_sections(record: StudyRecord) -> list[Section]:
             ("importance", "Importance", _importance),
             ("gradients", "Gradients", _gradients),
         ]
+    if baselines_of(record):
+        builders.insert(1, ("baselines", "Baselines", baselines_section))
     if record.finals is not None:
         builders.insert(1, ("finals", "Finals", _finals))
     if record.trials:
