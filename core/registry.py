@@ -11,7 +11,10 @@ from core.task import TaskSpec
 if TYPE_CHECKING:
     from core.settings import RunConfig
 
-_MODULES = {"translation": "core.translation.spec"}
+_MODULES = {
+    "amplifier": "core.amplifier.spec",
+    "translation": "core.translation.spec",
+}
 
 
 def all_tasks() -> list[TaskSpec]:
