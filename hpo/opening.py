@@ -19,6 +19,7 @@ from hpo.folders import StudyFolder, make_private
 from hpo.identity import Change, StudyConflictError, differences, refuse_changes
 from hpo.protocol import lock_of, stored_lock
 from hpo.records import SCHEMA_VERSION
+from hpo.scoring import Scoring, stored_scoring
 from hpo.study_file import is_damaged, key_of, write_study
 
 _MAY_CHANGE = ("sampler", "pruner", "scheduler", "storage", "finals", "enqueue")
@@ -109,6 +110,7 @@ def _begin(study: Study, total: int, found: optuna.Study, folder: StudyFolder) -
             "stages": [list(stage) for stage in study.grid.stages],
             "eval_every": study.grid.eval_every,
         },
+        attributes.SCORING: Scoring.of(study.spec).as_json(),
         attributes.DECLARATION: study.as_json(),
         attributes.TOTAL: total,
         attributes.ELAPSED_S: 0.0,
@@ -135,6 +137,12 @@ def _resume(
         study.name,
         differences(known[attributes.IDENTITY], _identity_of(study)),
         f"Undo that. {_ANEW}",
+    )
+    scored, now_scored = stored_scoring(known), Scoring.of(study.spec)
+    refuse_changes(
+        study.name,
+        differences(scored.as_json(), now_scored.as_json()),
+        f"Go on with the version of the task that began it. {_ANEW}",
     )
     _find_folder(study, found, folder, observe)
     if attributes.PROTOCOL not in known and attributes.FACTS in known:

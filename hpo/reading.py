@@ -15,7 +15,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import UserError, did_you_mean
-from core.registry import find_task
 from core.task import Grid, Metric
 from hpo import attributes
 from hpo.finals.standings import read_standings
@@ -24,6 +23,7 @@ from hpo.ledger import read_ledger, unlisted
 from hpo.names import check_name, is_name
 from hpo.protocol import stored_lock
 from hpo.records import StudyRecord, TrialRecord
+from hpo.scoring import stored_scoring
 from hpo.spans import ATTEMPTS, Span, read_repeats, read_spans
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
 from hpo.storage.locating import url_beside
@@ -200,7 +200,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
             way_out="Look at it with `dashboard`.",
         )
     declaration = own[attributes.DECLARATION]
-    spec = find_task(declaration["task"])
+    scoring = stored_scoring(own)
     folder = StudyFolder(runs, study.study_name)
     is_owned = database.is_owned(study.study_name)
     grid = own[attributes.GRID]
@@ -209,8 +209,8 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     readings = read_ledger(folder.path)
     record = StudyRecord(
         name=study.study_name,
-        task=spec.name,
-        metric=spec.metric,
+        task=declaration["task"],
+        metric=scoring.metric,
         grid=Grid(tuple((name, steps) for name, steps in grid["stages"]), grid["eval_every"]),
         folder=folder.path,
         declaration=declaration,
@@ -223,7 +223,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
         elapsed_s=own.get(attributes.ELAPSED_S, 0.0),
         total=own[attributes.TOTAL],
         is_owned=is_owned,
-        final_line=spec.final_line,
+        final_line=scoring.final_line,
         optuna_study=study,
         lock=stored_lock(own.get(attributes.PROTOCOL)),
         warm_start=tuple(own.get(attributes.WARM_START, ())),
@@ -237,7 +237,7 @@ def _record_of(study: optuna.Study, database: Database, runs: Path) -> StudyReco
     if standings is None:
         return record
     start = record.start
-    finals = standings.summary(spec.metric, None if start is None else start.number)
+    finals = standings.summary(scoring.metric, None if start is None else start.number)
     return replace(record, finals=finals)
 
 

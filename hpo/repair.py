@@ -16,7 +16,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from core.errors import DamagedFileError, UserError
-from core.registry import find_task
 from hpo import attributes
 from hpo.disk import telling_of_room
 from hpo.folders import StudyFolder
@@ -24,6 +23,7 @@ from hpo.ledger import read_ledger
 from hpo.lock import own
 from hpo.names import check_name
 from hpo.records import SCHEMA_VERSION
+from hpo.scoring import stored_scoring
 from hpo.storage import Database, locate, telling
 from hpo.storage.database import DamagedDatabaseError, close
 from hpo.storage.sqlite import SQLite
@@ -174,8 +174,8 @@ def _has_study(storage: RDBStorage, name: str) -> bool:
 
 
 def _rebuild(storage: RDBStorage, name: str, row: StudyRow, trials: Iterable[FrozenTrial]) -> None:
-    spec = find_task(row.own[attributes.DECLARATION]["task"])
-    study = optuna.create_study(study_name=name, storage=storage, direction=spec.metric.direction)
+    direction = stored_scoring(row.own).metric.direction
+    study = optuna.create_study(study_name=name, storage=storage, direction=direction)
     study.set_user_attr(attributes.SCHEMA, _REPAIRING)
     for trial in trials:
         storage.create_new_trial(study._study_id, trial)

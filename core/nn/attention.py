@@ -181,15 +181,29 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out(merge_heads(read))
         return out
 
-    def step(self, x: Tensor, cache: Tensor, length: int) -> Tensor:
+    def fill(self, x: Tensor, cache: Tensor, attend_mask: Tensor | None = None) -> Tensor:
+        """Attention of the first T positions to one another, whose keys and values are kept.
+
+        Shapes: x [B, T, D]; cache [2, B, H, C, K] with C >= T, written up to T; attend_mask,
+        broadcastable to [B, H, T, T]; returns [B, T, D].
+        """
+        group = split_heads(self.query_key_value(x), self.num_heads, 3)
+        cache[:, :, :, : x.size(1)] = group[1:]
+        out: Tensor = self.out(merge_heads(attend(group, attend_mask=attend_mask)))
+        return out
+
+    def step(
+        self, x: Tensor, cache: Tensor, length: int, attend_mask: Tensor | None = None
+    ) -> Tensor:
         """Attention of one new position to itself and to the `length` before it.
 
         Shapes: x [B, 1, D]; cache [2, B, H, C, K] with C > length, whose keys and values at
-        `length` are written; returns [B, 1, D].
+        `length` are written; attend_mask, as `attend` takes it, broadcastable to
+        [B, H, 1, length + 1]; returns [B, 1, D].
         """
         group = split_heads(self.query_key_value(x), self.num_heads, 3)
         cache[:, :, :, length] = group[1:, :, :, 0]
-        read = attend(group[:1], cache[:, :, :, : length + 1])
+        read = attend(group[:1], cache[:, :, :, : length + 1], attend_mask=attend_mask)
         out: Tensor = self.out(merge_heads(read))
         return out
 

@@ -30,6 +30,20 @@ class EncoderLayer(nn.Module):
         x = self.feed_residual(x, self.feed_forward)
         return x  # noqa: RET504  # a module's call is untyped, `x` is not
 
+    def fill(self, x: Tensor, cache: Tensor, attend_mask: Tensor | None) -> Tensor:
+        """The first S positions, of which `cache` [2, B, H, C, K] keeps keys and values."""
+        x = self.self_residual(x, lambda y: self.self_attention.fill(y, cache, attend_mask))
+        x = self.feed_residual(x, self.feed_forward)
+        return x  # noqa: RET504
+
+    def step(self, x: Tensor, cache: Tensor, length: int, attend_mask: Tensor | None) -> Tensor:
+        """One more position [B, 1, D] behind the `length` in the cache, to which it is added."""
+        x = self.self_residual(
+            x, lambda y: self.self_attention.step(y, cache, length, attend_mask)
+        )
+        x = self.feed_residual(x, self.feed_forward)
+        return x  # noqa: RET504
+
 
 class DecoderLayer(nn.Module):
     """Causal self-attention, attention to a memory, feed-forward, each in a residual sum."""

@@ -20,14 +20,15 @@ def command_again(record: StudyRecord, prog: str = "python -m hpo") -> str:
     """The command line, with an option for each value in which the study differs from its file.
 
     The options of its last run follow; `prog` is how the program is called. Without the file, or
-    where it no longer loads, the options that override it cannot be known and are left out.
+    where it no longer loads, the options that override it cannot be known and are left out. So
+    they are with a task of the user's own: what a database names is not imported.
     """
     declared = record.declaration
     path = Path(str(declared.get("path") or record.name))
     names = {study.path.absolute(): study.name for study in declared_studies()}
     words = [*prog.split(), "run", "--study", names.get(path.absolute(), _from_here(path))]
     try:
-        in_file = load_study(str(path)).as_json()
+        in_file = load_study(str(path), may_import=False).as_json()
     except UserError:
         in_file = dict(declared)
     if in_file.get("name") != record.name:

@@ -10,11 +10,11 @@ from hpo.records import StudyRecord, TrialRecord
 
 COSTS = {
     "prepare_s": "preparing data and model",
-    "pretrain_s": "stage pretrain",
-    "finetune_s": "stage finetune",
+    "pretrain_s": "training before the last stage",
+    "finetune_s": "training in the last stage",
     "evaluate_s": "evaluating",
     "checkpoint_s": "writing checkpoints",
-    "wait_s": "waiting for another trial's stage pretrain",
+    "wait_s": "waiting for another trial's stage",
     "report_s": "telling scores",
 }
 """Fields of `core.task.Cost` that add up to a trial's time, in words."""
@@ -60,8 +60,9 @@ def cache_sentences(record: StudyRecord) -> list[str]:
     if not hits:
         return []
     saved = sum(cost_of(cost, "cache_saved_s") for cost in hits)
+    stage = record.grid.stages[0][0]
     return [
-        f"Stage pretrain: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
+        f"Stage {stage}: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
         f"{duration(saved)} saved."
     ]
 

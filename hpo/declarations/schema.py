@@ -10,14 +10,14 @@ import ast
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core.core_schema import ModelSchema
 
 from core.atomic import make_folder, replace_text
@@ -45,10 +45,10 @@ _BY_NAME: Mapping[str, type[BaseModel]] = {**SAMPLERS, **PRUNERS, **SCHEDULERS}
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The schemas by name: `study` and `search_space`."""
-    specs = all_tasks()
+    specs = [*all_tasks(), None]
     return {
-        "study": _schema(map(_study_model, specs)),
-        "search_space": _schema(map(_space_model, specs)),
+        "study": _schema([_study_model(spec) for spec in specs]),
+        "search_space": _schema([_space_model(spec) for spec in specs]),
     }
 
 
@@ -72,26 +72,54 @@ def schema_text(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _schema(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+def _schema(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """What fits one of the models, a task's each."""
-    parts = [model.model_json_schema(schema_generator=_Generator) for model in models]
-    return {"$schema": _DIALECT, **(parts[0] if len(parts) == 1 else {"anyOf": parts})}
+    found, schema = models_json_schema(
+        [(model, "validation") for model in models], schema_generator=_Generator
+    )
+    return {
+        "$schema": _DIALECT,
+        "anyOf": [found[model, "validation"] for model in models],
+        "$defs": schema["$defs"],
+    }
 
 
-def _study_model(spec: TaskSpec) -> type[BaseModel]:
+def _left_out(description: str | None = None, alias: str | None = None) -> Any:
+    """A field that may be left out; its default is not the file's to tell."""
+    return Field(default_factory=lambda: None, description=description, alias=alias)
+
+
+_OwnName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$")]
+"""`package.module:Task`, whose settings are not known here."""
+_OWN_STUDY = "A study of a task of one's own."
+_OWN_SPACE = "A search space of a task of one's own."
+
+
+def _study_model(spec: TaskSpec | None) -> type[BaseModel]:
+    """What a study's file may say; without a task, that of one whose settings are not known."""
     fields: dict[str, Any] = {
-        "task": (Literal[spec.name], ...),
-        "protocol": (spec.protocol, _left_out()),
-        "data": (spec.data, _left_out()),
         "sampler": (SamplerSettings, _left_out()),
         "pruner": (PrunerSettings, _left_out()),
         "scheduler": (SchedulerSettings, _left_out()),
+    }
+    if spec is None:
+        fields |= {"task": (_OwnName, ...)}
+        return create_model("OwnStudy", __base__=StudyFile, __doc__=_OWN_STUDY, **fields)
+    fields |= {
+        "task": (Literal[spec.name], ...),
+        "protocol": (spec.protocol, _left_out()),
+        "data": (spec.data, _left_out()),
         "enqueue": (list[_settings_model(spec, "Point", _Factor)], _left_out()),  # type: ignore[misc]
     }
-    return create_model("Study", __base__=StudyFile, __doc__="A study of hpo.", **fields)
+    name, doc = f"{spec.name.title()}Study", f"A study of task {spec.name}."
+    return create_model(name, __base__=StudyFile, __doc__=doc, **fields)
 
 
-def _space_model(spec: TaskSpec) -> type[BaseModel]:
+def _space_model(spec: TaskSpec | None) -> type[BaseModel]:
+    """What a search space's file may say, as `_study_model`."""
+    if spec is None:
+        own: dict[str, Any] = {"task": (_OwnName, ...)}
+        return create_model("OwnSearchSpace", __base__=SpaceFile, __doc__=_OWN_SPACE, **own)
     kind = Annotated[Parameter, Field(discriminator="type")]
     kinds = {
         group: dict.fromkeys(model.model_fields, kind) for group, model in spec.groups.items()
@@ -101,8 +129,8 @@ def _space_model(spec: TaskSpec) -> type[BaseModel]:
         "settings": (_settings_model(spec, "Settings"), _left_out()),
         "parameters": (_table_model("Parameters", spec, kinds), _left_out()),
     }
-    doc = "A search space of hpo."
-    return create_model("SearchSpace", __base__=SpaceFile, __doc__=doc, **fields)
+    name, doc = f"{spec.name.title()}SearchSpace", f"A search space of task {spec.name}."
+    return create_model(name, __base__=SpaceFile, __doc__=doc, **fields)
 
 
 class _Factor(Settings):
@@ -135,14 +163,10 @@ def _table_model(
         for name, one in own.items():
             alias = f"{group}.{name}"
             fields[f"{group}__{name}"] = (one, _left_out(docs.get(name), alias))
-        inner_model = create_model(f"{title}Of{group.title()}", __base__=Settings, **inner)
+        name = f"{spec.name.title()}{title}Of{group.title()}"
+        inner_model = create_model(name, __base__=Settings, **inner)
         fields[group] = (inner_model, _left_out())
-    return create_model(title, __base__=Settings, **fields)
-
-
-def _left_out(description: str | None = None, alias: str | None = None) -> Any:
-    """A field that may be left out; its default is not the file's to tell."""
-    return Field(default_factory=lambda: None, description=description, alias=alias)
+    return create_model(f"{spec.name.title()}{title}", __base__=Settings, **fields)
 
 
 class _Generator(GenerateJsonSchema):

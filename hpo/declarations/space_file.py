@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from core.errors import SettingsError, did_you_mean
-from core.registry import find_task
+from core.registry import find_task, is_own
 from core.settings import Settings
 from core.task import TaskSpec
 from hpo.declarations.errors import Location, choice_help, explain, key_of, read_model
@@ -48,7 +48,7 @@ def read_space(path: Path, protocol: Settings | None = None) -> SearchSpace:
     """
     where = label(path)
     file = read_model(SpaceFile, read_toml(path), where=lambda _: where)
-    spec = task_named(file.task, where=where)
+    spec = task_named(file.task, where=where, path=path)
     reader = _Reader(spec, where)
     settings = reader.read_settings(file.settings)
     parameters = reader.read_parameters(file.parameters)
@@ -74,13 +74,24 @@ def read_space(path: Path, protocol: Settings | None = None) -> SearchSpace:
     return space
 
 
-def task_named(name: str, *, where: str) -> TaskSpec:
-    """The task of that name. Raises: DeclarationError if there is none."""
+def task_named(name: str, *, where: str, path: Path, may_import: bool = True) -> TaskSpec:
+    """The task that the file at `path` names.
+
+    One of the user's own is looked for where Python looks, beside that file and in the current
+    folder, in this order. Raises: DeclarationError if there is none, or it is one's own and not
+    to be imported.
+    """
+    if not may_import and is_own(name):
+        raise DeclarationError("a task of one's own is not imported here", where=where, got=name)
     try:
-        return find_task(name)
+        return find_task(name, beside=(path.absolute().parent, Path.cwd()))
     except SettingsError as error:
         raise DeclarationError(
-            error.what, where=where, got=error.got, allowed=error.allowed, way_out=error.way_out
+            error.what if error.where is None else f"{error.where}: {error.what}",
+            where=where,
+            got=error.got,
+            allowed=error.allowed,
+            way_out=error.way_out,
         ) from None
 
 

@@ -97,6 +97,7 @@ def load_study(
     overrides: Sequence[str] = (),
     data: str | None = None,
     name: str | None = None,
+    may_import: bool = True,
 ) -> Study:
     """The study declared under a name or in a TOML file, with its search space, checked.
 
@@ -104,6 +105,7 @@ def load_study(
         overrides: `section.key=value`, as `--set` takes them; later ones win.
         data: what takes the place of `data.source`; a folder is relative to the current one.
         name: what to call the study instead of its file's name.
+        may_import: whether to import a task of the user's own; else a study of one is refused.
 
     Raises: DeclarationError for the first mistake found.
     """
@@ -114,7 +116,8 @@ def load_study(
     origin = Origin(label(path), tuple(changes))
     table = apply_overrides(read_toml(path), changes)
     file = read_model(StudyFile, table, where=origin.of)
-    loader = _Loader(origin, path, task_named(file.task, where=origin.of(("task",))))
+    spec = task_named(file.task, where=origin.of(("task",)), path=path, may_import=may_import)
+    loader = _Loader(origin, path, spec)
     study_name = path.stem if name is None else name
     check_name(
         study_name,

@@ -26,7 +26,8 @@ class Headline:
 
     def lines(self, final_line: str) -> list[str]:
         """The lines for standard output; `final_line` is the task's, such as FINAL_TEST_BLEU."""
-        said = [f"{final_line} = {self.final.value:.{_DECIMALS}f} ({self.signature})"]
+        signed = f" ({self.signature})" if self.signature else ""
+        said = [f"{final_line} = {self.final.value:.{_DECIMALS}f}{signed}"]
         if self.clean is not None and self.bias is not None:
             name = final_line.replace("FINAL_", "CLEAN_", 1)
             half_width = f"{self.clean.half_width:.{_DECIMALS}f}"

@@ -23,6 +23,7 @@ FILES = [
 ]
 STUDY = 'task = "translation"\nsearch_space = "depth"\ntrials = 7\n'
 SPACE = 'task = "translation"\n'
+OWN = 'task = "some.module:Task"\n'
 
 
 def errors(kind: str, text: str) -> list[Any]:
@@ -66,6 +67,8 @@ def test_the_files_of_the_how_to_page_fit() -> None:
             SPACE + '[parameters]\nmodel.norm = { type = "categorical", choices = [] }',
         ),
         ("search_space", SPACE + "[settings.model]\nd_model = 64"),
+        ("study", OWN + 'search_space = "x"\ntrials = 7\n[protocol]\nsteps = 5'),
+        ("search_space", OWN + '[parameters]\n"net.width" = { type = "int", low = 2, high = 4 }'),
     ],
 )
 def test_what_may_be_left_out_or_written_otherwise_fits(kind: str, text: str) -> None:
@@ -97,6 +100,8 @@ def test_what_may_be_left_out_or_written_otherwise_fits(kind: str, text: str) ->
         ),
         ("search_space", SPACE + '[parameters]\n"model.d_ff" = { type = "int", low = 8 }'),
         ("search_space", "trials = 7\n" + SPACE),
+        ("study", OWN + 'search_space = "x"\ntrials = 0'),
+        ("study", OWN.replace(":", "/") + 'search_space = "x"\ntrials = 7'),
     ],
 )
 def test_mistakes_are_found(kind: str, text: str) -> None:
@@ -106,7 +111,7 @@ def test_mistakes_are_found(kind: str, text: str) -> None:
 def test_fields_are_described_by_their_docstrings() -> None:
     protocol = SCHEMAS["study"]["$defs"]["TranslationProtocol"]["properties"]
     assert protocol["beam_size"]["description"].startswith("Beams on the test set")
-    parameters = SCHEMAS["search_space"]["$defs"]["Parameters"]["properties"]
+    parameters = SCHEMAS["search_space"]["$defs"]["TranslationParameters"]["properties"]
     assert parameters["model.num_layers"]["description"].startswith("Layers of the encoder")
 
 

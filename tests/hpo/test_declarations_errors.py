@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core import registry
 from core.errors import UserError
 from hpo.declarations import DeclarationError, load_study
 
@@ -388,7 +389,8 @@ STUDIES = {
     "no task": ('search_space = "space"\ntrials = 1', "study.toml: task is missing."),
     "unknown task": (
         'task = "translaton"\nsearch_space = "space"\ntrials = 1',
-        "study.toml: unknown task, got 'translaton'. Allowed: translation. "
+        "study.toml: unknown task, got 'translaton'. Allowed: "
+        f"{', '.join(sorted(registry._MODULES))}, or package.module:Task for one of your own. "
         "Did you mean 'translation'?",
     ),
     "no trials": (

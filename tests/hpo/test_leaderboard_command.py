@@ -167,7 +167,8 @@ def _damage_attribute(key: str, value: Any) -> Callable[[Path], None]:
         (_damage_attribute(attributes.GRID, None), "makes no sense (TypeError"),
         (_damage_attribute(attributes.PROTOCOL, {"hash": 3}), "the protocol lock is damaged"),
         (_damage_attribute(attributes.PROTOCOL, {"content": {}}), "the protocol lock is damaged"),
-        (_damage_attribute(attributes.DECLARATION, {"task": "none"}), "unknown task"),
+        (_damage_attribute(attributes.DECLARATION, {"task": "none"}), "makes no sense (KeyError"),
+        (_damage_attribute(attributes.SCORING, {"metric": {}}), "makes no sense (TypeError"),
     ],
 )
 def test_a_study_that_cannot_be_read_is_listed_and_costs_the_others_nothing(

@@ -31,7 +31,7 @@ def test_costs_add_up_over_the_study(tmp_path):
     table = cost_table(record).set_index("what")["seconds"]
     assert table["evaluating"] == 9
     assert table.is_monotonic_decreasing
-    assert "waiting for another trial's stage pretrain" not in table
+    assert "waiting for another trial's stage" not in table
     assert cost_sentences(record) == [
         "20 min 34 s on the clock over all runs of the study.",
         "Stage pretrain: 1 of 4 trials took it from the cache, 7.0 s saved.",
