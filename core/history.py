@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core.atomic import make_folder, replace_text
 from core.health import BadStep, describe_collapse, examine, find_bad_step
 from core.task import Evaluation, Health, Metric, Stage
-from core.telemetry import LOSS, Telemetry
+from core.telemetry import GRAD_NORM, LOSS, Telemetry
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +65,22 @@ class History:
         if bad is not None:
             self._telemetry.truncate(bad.step)
         return bad
+
+    def grad_norms(self, first: int, end: int) -> dict[str, float]:
+        """Mean and largest gradient norm of the steps after `first` up to `end`, before clipping.
+
+        Of the fetched ones; without those that AMP skipped. Empty if there are none.
+        """
+        norms = self._telemetry.rows[first:end, GRAD_NORM]
+        norms = norms[np.isfinite(norms)].astype(np.float64)
+        if not norms.size:
+            return {}
+        return {"grad_norm": float(norms.mean()), "grad_norm_max": float(norms.max())}
+
+    def values_of(self, stage: Stage) -> list[float]:
+        """The scores of a stage's evaluations so far."""
+        end = stage.first_step + stage.steps
+        return [item.value for item in self.curve if stage.first_step < item.step <= end]
 
     def add(self, evaluation: Evaluation) -> None:
         """Appends an evaluation to the curve."""

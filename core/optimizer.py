@@ -71,7 +71,10 @@ class StageOptimizer:
         else:
             leaves = [separate(named) for named, _ in groups]
         self._leaves = [leaf for group in leaves for leaf in group]
-        self._rates = _tabulate(stage, device) if rates is None else torch.tensor(rates).to(device)
+        self._scheduled = (
+            _tabulate(stage, device) if rates is None else torch.tensor(rates).to(device)
+        )
+        self._rates = self._scheduled
         self._rate = self._rates[0].clone()
         self._adamw = torch.optim.AdamW(
             [
@@ -95,6 +98,10 @@ class StageOptimizer:
         self._scaler = torch.amp.GradScaler(device.type) if precision.needs_scaler else None
         self._one = torch.ones((), device=device)
         self._no_scale = torch.full((), torch.nan, device=device)
+
+    def reduce(self, factor: float) -> None:
+        """Makes the updates from here on with `factor` times the scheduled learning rate."""
+        self._rates = self._scheduled * factor
 
     def update(self, loss: Tensor) -> Update:
         """Goes one step down the gradient of `loss`, clipped; never waits for the device."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # One line a task.
 _MODULES = {
+    "amplifier": "core.amplifier.spec",
     "speech": "core.speech.spec",
     "translation": "core.translation.spec",
 }

@@ -53,6 +53,7 @@ DECAYS: Mapping[str, Decay] = {
     "inverse_sqrt": _inverse_sqrt,
     "noam": _inverse_sqrt,
     "constant": _constant,
+    "reduce_on_plateau": _constant,  # what evaluations take off comes on top (core.plateau)
 }
 
 
@@ -72,6 +73,7 @@ def factor(step: int, *, steps: int, warmup: int, decay: str, shape: str = "line
         cosine                (1 + cos(pi (k - w) / (n - w))) / 2
         inverse_sqrt, noam    sqrt(max(w, 1) / (k + 1))
         constant              1
+        reduce_on_plateau     1, times what core.plateau makes of the evaluations so far
 
     A linear or cosine warmup rises to exactly 1 at update w - 1. An exponential one (Ma and Yarats
     2019, arXiv:1910.04209) has no end: 63 percent of the rate are reached at update w - 1, 95

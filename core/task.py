@@ -177,6 +177,19 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A classical model of the data, fitted without steps: what the trials are to beat."""
+
+    name: str
+    value: float
+    """The task's metric on the validation set."""
+    num_parameters: int
+    """Real numbers that were fitted."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Other figures of the same prediction, by the names that evaluations have."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What preparing a task's data found."""
 
@@ -185,6 +198,8 @@ class Facts:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """One line each for people: duplicates, overlaps, a cap that was not reached."""
+    baselines: tuple[Baseline, ...] = ()
+    """Classical references for the report; most tasks have none."""
 
 
 @dataclass(frozen=True)

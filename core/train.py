@@ -29,6 +29,7 @@ from core.errors import DamagedFileError
 from core.history import History
 from core.machine import describe, describe_changes, occupy, peak_memory_bytes
 from core.optimizer import StageOptimizer, Update
+from core.plateau import reduction
 from core.precision import choose
 from core.reporting import End, Reporter, obey
 from core.seeding import put_generators, read_generators, seed_everything
@@ -271,6 +272,7 @@ class Run:
             self._optimizer.put_state(restored.optimizer)
             self._optimizer.put_scaler(restored.scaler)
             put_generators(restored.generators, self._device)
+        self._heed_evaluations()
         self._entered = (self._done, self._clock.spent_on(training(stage)))
         self._pace.begin_stage(time.monotonic())
 
@@ -340,11 +342,21 @@ class Run:
             return End(OutcomeState.DIVERGED, step, reason)
         with self._clock.charging("checkpoint"):
             self._history.keep_texts(stage, step, scores.texts)
-        figures = {name: value for name, value in scores.metrics.items() if math.isfinite(value)}
+        figures = {
+            **self._history.grad_norms(self._history.last_step, step),
+            **{name: value for name, value in scores.metrics.items() if math.isfinite(value)},
+        }
         evaluation = Evaluation(stage.name, step, scores.value, figures, self._clock.elapsed_s)
         end = self._tell(evaluation, evaluation)
+        self._heed_evaluations()
         self._write_history()
         return end
+
+    def _heed_evaluations(self) -> None:
+        """Lets the learning rate follow the stage's evaluations, where its schedule does."""
+        assert self._optimizer is not None
+        values = self._history.values_of(self.stage)
+        self._optimizer.reduce(reduction(values, self.stage.recipe, self._task.metric))
 
     # Telling and keeping
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.sizes import size_text
+from hpo.analysis.baselines import baseline_sentences
 from hpo.analysis.finals import (
     finals_rows,
     finals_sentences,
@@ -213,6 +214,7 @@ def study_page(record: StudyRecord) -> list[RenderableType]:
         standing(record),
         *([] if record.lock is None else [Text(f"Protocol {record.lock.short}, locked")]),
         *(Text(visible(note)) for note in record.facts.get("notes", ())),
+        *(Text(visible(f"Baseline: {line}")) for line in baseline_sentences(record)),
         _trials_table(record),
         *(Text(visible(line)) for line in prior_sentences(record)),
         *(Text(visible(line)) for line in quarantine_sentences(record)),

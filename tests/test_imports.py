@@ -15,6 +15,9 @@ PLOTTING = {"plotly", "matplotlib", "seaborn", "bokeh", "altair"}
 SEARCHING = {"optuna", "optuna_dashboard", "hpo"}
 
 LIGHT = (
+    "core.amplifier.settings",
+    "core.amplifier.signals",
+    "core.amplifier.spec",
     "core.errors",
     "core.registry",
     "core.settings",

@@ -3,6 +3,7 @@
 from core.nn.attention import CrossAttention, SelfAttention
 from core.nn.dropout import Dropout
 from core.nn.feed_forward import FeedForward
+from core.nn.gru import Gru
 from core.nn.layers import DecoderLayer, EncoderLayer
 from core.nn.loss import token_cross_entropy
 from core.nn.positions import SinusoidalPositions
@@ -16,6 +17,7 @@ __all__ = [
     "Dropout",
     "EncoderLayer",
     "FeedForward",
+    "Gru",
     "Residual",
     "SelfAttention",
     "SinusoidalPositions",

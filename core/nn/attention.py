@@ -39,8 +39,9 @@ def attend(
 
     Shapes: groups [parts, B, H, T or S, K], together query, key and value; attend_mask,
     broadcastable to [B, H, T, S], bool, true where attention is allowed, or, unless `causal`, what
-    `attend_bias` made of it; returns [B, H, T, K]. `causal` lets query t see keys up to t. A row
-    that may see nothing returns finite numbers that mean nothing.
+    `attend_bias` made of it or any other bias of the scores, which may be learned; returns
+    [B, H, T, K]. `causal` lets query t see keys up to t. A row that may see nothing returns finite
+    numbers that mean nothing.
     """
     if prefers_sdpa(groups[0].device):
         query, key, value = _parts(groups)
@@ -87,6 +88,10 @@ class _PlainAttention(torch.autograd.Function):
         """Groups [parts, N, T or S, K] -> [N, T, K]."""
         weights, kept, value = _attention_weights(attend_mask, heads, dropout, *groups)
         ctx.has_dropout = kept is not None
+        ctx.bias_shape = None
+        if attend_mask is not None and attend_mask.requires_grad:
+            ctx.bias_shape = attend_mask.shape
+        ctx.heads = heads
         ctx.save_for_backward(weights, *([] if kept is None else [kept]), *groups)
         return torch.bmm(weights if kept is None else weights * kept, value)
 
@@ -104,10 +109,13 @@ class _PlainAttention(torch.autograd.Function):
         weighted = torch.bmm(grad, value.transpose(1, 2)).mul_(dropped)
         # The gradient of softmax: w * (dw - sum(w dw)).
         d_scores = weighted.addcmul_(weights, weighted.sum(-1, keepdim=True), value=-1)
+        d_bias = None
+        if ctx.bias_shape is not None:
+            d_bias = d_scores.view(-1, ctx.heads, *d_scores.shape[1:]).sum_to_size(ctx.bias_shape)
         d_scores *= query.size(-1) ** -0.5
         torch.bmm(d_scores, key, out=d_query)
         torch.bmm(d_scores.transpose(1, 2), query, out=d_key)
-        return None, None, None, *grads
+        return d_bias, None, None, *grads
 
 
 def _parts(groups: Sequence[Tensor]) -> Iterator[Tensor]:

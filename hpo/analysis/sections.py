@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hpo.analysis.answer_section import answer_section
+from hpo.analysis.baselines import baselines_of, baselines_section
 from hpo.analysis.courses import read_courses
 from hpo.analysis.formats import ScoreFormat
 from hpo.analysis.importance_section import importance_section
@@ -37,6 +38,8 @@ def build_sections(record: StudyRecord) -> list[Section]:
     courses = read_courses(record, scores)
     texts, apart = translations_table(record), told_apart(record)
     sections = [Section("answer", "Answer", answer_section(record, scores))]
+    if baselines_of(record):
+        sections.append(Section("baselines", "Baselines", baselines_section(record, scores)))
     if any(trial.is_finished for trial in record.trials):
         sections += [
             Section("search", "Search", search_section(record, scores)),

@@ -91,6 +91,14 @@ CASES = [
         },
     ),
     Case(
+        "amplifier",
+        score=-20.0,
+        protocol={"train_steps": 60, "eval_every": 20},
+        longer={"train_steps": 200, "eval_every": 100},
+        data={"ofdm": {"train_samples": 2048, "validation_samples": 512, "test_samples": 512}},
+        groups={"train": {"learning_rate": 2e-2, "batch_size": 32}},
+    ),
+    Case(
         "spirals:SPEC",
         score=15.0,
         protocol={"train_steps": 240, "eval_every": 60},
