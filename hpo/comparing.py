@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from core.errors import IncomparableError, UserError
+from core.errors import IncomparableError, SettingsError, UserError
 from core.registry import find_task
 from core.sealed import read_sealed
 from core.sizes import size_text
@@ -191,7 +191,10 @@ def _draw(chosen: Sequence[Contender]) -> tuple[list[Resampled] | None, str]:
     tasks = {one.record.task for one in chosen}
     if len(tasks) > 1:
         return None, f"they are of different tasks ({', '.join(sorted(tasks))})"
-    resample = find_task(chosen[0].record.task).resample
+    try:
+        resample = find_task(chosen[0].record.task).resample
+    except SettingsError as error:
+        return None, str(error)
     if resample is None:
         return None, f"the task {chosen[0].record.task} has no examples to draw"
     best = [one.record.best.folder for one in chosen if one.record.best is not None]

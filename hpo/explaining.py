@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from core.errors import IncomparableError
+from core.errors import IncomparableError, SettingsError
 from core.registry import find_task
 from hpo import as_json
 from hpo.analysis.checklist import Check, checklist
@@ -99,12 +99,13 @@ def explain(record: StudyRecord, trial: TrialRecord) -> Explanation:
 
 def _p_value(record: StudyRecord, trial: TrialRecord) -> float | None:
     """The paired bootstrap against the best trial; `None` where there is nothing to draw."""
-    best, resample = record.best, find_task(record.task).resample
-    if best is None or best.number == trial.number or trial.state != "complete" or not resample:
+    best = record.best
+    if best is None or best.number == trial.number or trial.state != "complete":
         return None
     try:
-        return resample([best.folder, trial.folder], [])[1].p_value
-    except (IncomparableError, OSError, ValueError):
+        resample = find_task(record.task).resample
+        return resample and resample([best.folder, trial.folder], [])[1].p_value
+    except (SettingsError, IncomparableError, OSError, ValueError):
         return None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hpo.analysis.answer_section import answer_section
-from hpo.analysis.baselines import baselines_of, baselines_section
+from hpo.analysis.baselines import baselines_of
+from hpo.analysis.baselines_section import baselines_section
 from hpo.analysis.courses import read_courses
 from hpo.analysis.formats import ScoreFormat
 from hpo.analysis.importance_section import importance_section

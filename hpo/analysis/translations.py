@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.errors import SettingsError
 from core.registry import find_task
 from hpo.analysis.tables import text_table
 from hpo.records import StudyRecord, TrialRecord
@@ -86,10 +87,13 @@ def told_apart(record: StudyRecord) -> tuple[int, float] | None:
     None where the task has no such test or there is nothing to compare.
     """
     best, second = record.best, runner_up(record)
-    compare = find_task(record.task).compare
-    if best is None or second is None or compare is None:
+    if best is None or second is None:
+        return None  # the task, which may be a user's own, is not even imported
+    try:
+        compare = find_task(record.task).compare
+    except SettingsError:  # it is not here any more
         return None
-    p_value = compare(best.folder, second.folder)
+    p_value = None if compare is None else compare(best.folder, second.folder)
     return None if p_value is None else (second.number, p_value)
 
 

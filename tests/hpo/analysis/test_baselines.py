@@ -8,7 +8,8 @@ from pathlib import Path
 from made_study import made_study
 
 from core.task import Baseline
-from hpo.analysis.baselines import baseline_sentences, baselines_table
+from hpo.analysis.baselines import baseline_sentences
+from hpo.analysis.baselines_section import baselines_table
 from hpo.analysis.sections import build_sections
 from hpo.records import StudyRecord
 
