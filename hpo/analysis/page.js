@@ -194,11 +194,11 @@
     return place;
   }
 
-  /** Powers of ten where there are some between the ends, else digits in between. */
+  /** Powers of ten where the rates span some, else a linear axis. */
   function rateAxis(rates) {
     const known = rates.filter((rate) => rate > 0);
     const isWide = Math.max(...known) >= 10 * Math.min(...known);
-    return { type: "log", exponentformat: "power", dtick: isWide ? 1 : "D2" };
+    return { exponentformat: "power", ...(isWide ? { type: "log", dtick: 1 } : { rangemode: "tozero" }) };
   }
 
   function charts(number, trial) {

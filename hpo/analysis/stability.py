@@ -203,7 +203,7 @@ def _spaced(series: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_lines(table: pd.DataFrame, column: str, title: str, grid: Grid) -> go.Figure:
-    """A line a trial by outcome on a logarithmic axis, the best one bold."""
+    """A line a trial by outcome, the best one bold; logarithmic where they span a decade."""
     figure = bare_figure("step", title, height=320)
     for outcome, look in OUTCOMES.items():
         rows = table[(table["outcome"] == outcome) & ~table["is_best"]]
@@ -219,7 +219,9 @@ def draw_lines(table: pd.DataFrame, column: str, title: str, grid: Grid) -> go.F
     figure.update_xaxes(range=[0, grid.total_steps * 1.02])
     known = table[column][table[column] > 0]
     is_wide = len(known) > 0 and known.max() >= 10 * known.min()
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1 if is_wide else "D2")
+    figure.update_yaxes(exponentformat="power", rangemode="tozero")
+    if is_wide:
+        figure.update_yaxes(type="log", dtick=1)
     figure.update_layout(legend_font_color=MUTED)
     return figure
 

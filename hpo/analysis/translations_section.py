@@ -41,7 +41,7 @@ def translations_section(
         is_told = apart[1] < SENTENCES_AT
         said += (
             f" Over all sentences a paired bootstrap {'tells' if is_told else 'does not tell'} "
-            f"the two apart (p = {apart[1]:.2f})."
+            f"the two apart (p {'< 0.01' if apart[1] < 0.01 else f'= {apart[1]:.2f}'})."
         )
     names = (f"trial {record.best.number}", "" if second is None else f"trial {second.number}")
     samples = [_sample(row, names) for row in rows_of(found)]
