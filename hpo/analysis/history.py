@@ -127,7 +127,8 @@ def draw_history(
     if by == "number":
         last = int(table["number"].max()) if len(table) else 0
         whole = {"dtick": 1} if last <= 12 else {}
-        figure.update_xaxes(tickformat="d", range=[-0.6, last + 0.6], **whole)
+        beside = max(0.6, 0.02 * last)
+        figure.update_xaxes(tickformat="d", range=[-beside, last + beside], **whole)
     else:
         figure.update_xaxes(rangemode="tozero")
     return figure

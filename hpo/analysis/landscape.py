@@ -72,7 +72,8 @@ class Axis:
         title = {"title_text": plot_text(self.name)}
         if not self.is_number:
             ticks = [plot_text(name) for name in self.names]
-            return {**title, "tickvals": list(range(len(ticks))), "ticktext": ticks}
+            places = list(range(len(ticks)))
+            return {**title, "tickmode": "array", "tickvals": places, "ticktext": ticks}
         if self.is_log:
             return {**title, "type": "log", "exponentformat": "power", "dtick": 1}
         return title

@@ -36,14 +36,18 @@
   const isFolded = (place) => place.closest("details:not([open])") !== null;
   const waiting = figures.filter((place) => !isFolded(place));
 
-  // What is in sight first, the rest one by one while the page can be used already.
+  // What is in sight first, the rest one by one while the page can be used already. The marks tell
+  // whoever measures the page when that was.
   function drawNext() {
     const inSight = (place) => {
       const box = place.getBoundingClientRect();
       return box.bottom > 0 && box.top < innerHeight;
     };
-    const place = waiting.find(inSight) ?? waiting[0];
+    const seen = waiting.find(inSight);
+    if (!seen && performance.getEntriesByName("in-use").length === 0) performance.mark("in-use");
+    const place = seen ?? waiting[0];
     if (!place) {
+      performance.mark("all-drawn");
       document.documentElement.dataset.drawn = "all";
       return;
     }
@@ -52,7 +56,7 @@
     setTimeout(drawNext);
   }
 
-  drawNext();
+  setTimeout(drawNext);
   for (const details of document.querySelectorAll("details")) {
     details.addEventListener("toggle", () => {
       for (const place of details.querySelectorAll(".figure")) {
@@ -111,7 +115,11 @@
   const [filter, outcome, told] = ["trial-filter", "trial-outcome", "trial-count"].map((id) =>
     document.getElementById(id),
   );
-  const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+  const texts = new Map();
+  function textOf(row) {
+    if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+    return texts.get(row);
+  }
   const holds = {
     "<=": (a, b) => a <= b,
     ">=": (a, b) => a >= b,
@@ -124,7 +132,7 @@
   function test(word) {
     const asked = /^([^<>=]+)(<=|>=|<|>|=)(.+)$/.exec(word);
     const column = asked ? heads.findIndex((head) => head.endsWith(asked[1])) : -1;
-    if (column < 0) return (row) => texts.get(row).includes(word);
+    if (column < 0) return (row) => textOf(row).includes(word);
     const number = Number(asked[3]);
     const wanted = Number.isNaN(number) ? asked[3] : number;
     return (row) => {
@@ -186,6 +194,13 @@
     return place;
   }
 
+  /** Powers of ten where there are some between the ends, else digits in between. */
+  function rateAxis(rates) {
+    const known = rates.filter((rate) => rate > 0);
+    const isWide = Math.max(...known) >= 10 * Math.min(...known);
+    return { type: "log", exponentformat: "power", dtick: isWide ? 1 : "D2" };
+  }
+
   function charts(number, trial) {
     const { colours, metric, median, best, alarm, clip } = data.shared;
     const log = { type: "log", dtick: "D2", tickformat: "~g", exponentformat: "none" };
@@ -206,7 +221,7 @@
       if (clip) levels.push(level(clip, colours.median, "dot"));
       const title = `gradient norm (alarm at ${alarm})`;
       places.push(small(`Gradient norm of trial ${number} by step.`, title, [line(at, trial.norm, colours.own)], log, levels));
-      places.push(small(`Learning rate of trial ${number} by step.`, "learning rate", [line(at, trial.rate, colours.own)], { type: "log", exponentformat: "power" }));
+      places.push(small(`Learning rate of trial ${number} by step.`, "learning rate", [line(at, trial.rate, colours.own)], rateAxis(trial.rate)));
       if (trial.scale) {
         places.push(small(`Loss scale of trial ${number} by step.`, "loss scale", [line(at, trial.scale, colours.scale)], log));
       }
@@ -217,9 +232,18 @@
   const list = (pairs) =>
     make("dl", {}, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value))));
 
+  /** Parameters that the trial drew, then what became of it. */
+  function facts(trial) {
+    const drawn = data.shared.names.map((name, at) => [name, trial.drawn[at]]);
+    const [time, attempts, device] = trial.facts;
+    const rest = [["time", time], ["attempts", String(attempts)], ["trained on", device]];
+    return [...drawn.filter(([, value]) => value !== null), ...rest];
+  }
+
   function checks(trial) {
     const signs = new Map([[true, ["✓", "pass"]], [false, ["✗", "fail"]], [null, ["–", "unknown"]]]);
-    return make("ul", { className: "checks" }, ...trial.checks.map(([name, passed, said]) => {
+    return make("ul", { className: "checks" }, ...trial.checks.map(([passed, said], at) => {
+      const name = data.shared.checks[at];
       const [sign, verdict] = signs.get(passed);
       const mark = make("span", { className: "sign" }, sign);
       return make("li", { className: `check ${verdict}` }, mark, ` ${name}: ${passed === null ? "" : `${verdict}, `}${said}`);
@@ -238,7 +262,7 @@
       make("div", { className: "why" }, head("Why it ended where it did"), ...trial.why.map((said) => make("p", {}, said))),
       charts(number, trial),
       make("div", { className: "columns" },
-        make("div", {}, head("Configuration"), list(trial.facts)),
+        make("div", {}, head("Configuration"), list(facts(trial))),
         make("div", {}, head(`Health: ${trial.verdict}`), checks(trial))),
     ];
     if (trial.texts) parts.push(head("Translations"), ...translations(trial));

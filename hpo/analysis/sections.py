@@ -12,7 +12,7 @@ from hpo.analysis.markup import Html
 from hpo.analysis.search_section import search_section
 from hpo.analysis.settings_section import settings_section
 from hpo.analysis.stability_section import stability_section
-from hpo.analysis.translations import translations_table
+from hpo.analysis.translations import told_apart, translations_table
 from hpo.analysis.translations_section import translations_section
 from hpo.analysis.trial_data import trial_data
 from hpo.analysis.trials_section import trials_section
@@ -34,7 +34,7 @@ def build_sections(record: StudyRecord) -> list[Section]:
     """
     scores = ScoreFormat.of(record)
     courses = read_courses(record, scores)
-    texts = translations_table(record)
+    texts, apart = translations_table(record), told_apart(record)
     sections = [Section("answer", "Answer", answer_section(record, scores))]
     if any(trial.is_finished for trial in record.trials):
         sections += [
@@ -43,9 +43,9 @@ def build_sections(record: StudyRecord) -> list[Section]:
             Section("stability", "Stability", stability_section(record, scores, courses)),
         ]
     if record.trials:
-        data = trial_data(record, courses, texts)
+        data = trial_data(record, courses, texts, dict([apart] if apart else []))
         sections.append(Section("trials", "Trials", trials_section(record, scores, data)))
     if record.best is not None:
-        found = translations_section(record, texts)
+        found = translations_section(record, texts, apart)
         sections.append(Section("translations", "Translations", found))
     return [*sections, Section("settings", "Settings", settings_section(record))]

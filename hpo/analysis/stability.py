@@ -164,7 +164,9 @@ def draw_spikes(table: pd.DataFrame, grid: Grid) -> go.Figure:
             )
     figure.update_xaxes(range=[0, grid.total_steps * 1.02])
     ticks = [digit * 10**power for power in range(4) for digit in (1, 1.5, 2, 3, 5)]
-    figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_yaxes(
+        type="log", tickmode="array", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks]
+    )
     figure.update_layout(legend_font_color=MUTED)
     return figure
 
@@ -215,7 +217,9 @@ def draw_lines(table: pd.DataFrame, column: str, title: str, grid: Grid) -> go.F
     for stage, _ in grid.stages[:-1]:
         figure.add_vline(x=grid.stage_end(stage), line={"color": MUTED, "width": 1, "dash": "dot"})
     figure.update_xaxes(range=[0, grid.total_steps * 1.02])
-    figure.update_yaxes(type="log", exponentformat="power")
+    known = table[column][table[column] > 0]
+    is_wide = len(known) > 0 and known.max() >= 10 * known.min()
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1 if is_wide else "D2")
     figure.update_layout(legend_font_color=MUTED)
     return figure
 

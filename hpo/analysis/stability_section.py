@@ -36,6 +36,8 @@ from hpo.analysis.tables import rows_of
 from hpo.analysis.widgets import embed, folded
 from hpo.records import StudyRecord
 
+MOST_ROWS = 2_000
+"""Trials beyond which tables that repeat what opens with each trial are left out."""
 _SIGNS = {True: "✓", False: "✗", None: "–"}
 
 
@@ -112,7 +114,7 @@ def _norms(record: StudyRecord, scores: ScoreFormat, courses: Sequence[Course]) 
     heads = (
         "trial", DEPTH, "median", "95 %", "largest", "steps above 10", "loss spikes", "health",
     )  # fmt: skip
-    if rows:
+    if rows and len(rows) <= MOST_ROWS:
         numbers = table("Gradient norms in numbers", heads, rows, numeric=range(7), sortable=True)
         yield folded("The numbers", numbers)
 
@@ -169,6 +171,9 @@ def _checklist(courses: Sequence[Course]) -> Iterator[Html]:
         for course in told
     )
     heads = ("trial", "health", *names)
+    if len(told) > MOST_ROWS:
+        yield tag("p", "The checklist of each trial opens with it, under Trials.", class_="note")
+        return
     yield folded(
         "The checklist of every trial",
         table("Checklist of every trial", heads, rows, numeric=(0,), sortable=True),
@@ -200,5 +205,5 @@ def _check_cell(check: Check) -> Html:
         sign,
         f" {check.verdict}: {check.said}" if check.passed is not None else f" {check.said}",
         class_=f"check {check.verdict}" if check.passed is not None else "check",
-        data_sort=f"{order} {check.said}",
+        data_sort=order,
     )

@@ -163,7 +163,7 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
             insidetextanchor="middle",
             textangle=0,
             textfont={"color": INK if outcome == _HOLLOW else SURFACE, "size": 12},
-            constraintext="none",
+            constraintext="inside",
             hovertext=[_hover(row) for row in bars],
             hoverinfo="text",
         )
@@ -178,6 +178,8 @@ def draw_timeline(table: pd.DataFrame) -> go.Figure:
                 borderpad=1,
             )
     figure.update_layout(barmode="overlay", bargap=0.25, legend_font_color=MUTED)
+    # On a narrow screen a number that does not fit into its bar is left out.
+    figure.update_layout(uniformtext={"mode": "hide", "minsize": 10})
     order = [plot_text(place) for place in reversed(places)]
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=order, tickfont={"color": INK}

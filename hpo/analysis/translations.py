@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.registry import find_task
 from hpo.analysis.tables import text_table
 from hpo.records import StudyRecord, TrialRecord
 
@@ -77,6 +78,19 @@ def runner_up(record: StudyRecord) -> TrialRecord | None:
         if sources and is_whole and _text(trial.folder, SOURCE) == sources:
             return trial
     return None
+
+
+def told_apart(record: StudyRecord) -> tuple[int, float] | None:
+    """The runner-up's number, and the p-value over sentences of its difference from the best.
+
+    None where the task has no such test or there is nothing to compare.
+    """
+    best, second = record.best, runner_up(record)
+    compare = find_task(record.task).compare
+    if best is None or second is None or compare is None:
+        return None
+    p_value = compare(best.folder, second.folder)
+    return None if p_value is None else (second.number, p_value)
 
 
 def translations_obstacle(record: StudyRecord) -> str | None:

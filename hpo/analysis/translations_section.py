@@ -11,14 +11,17 @@ from hpo.analysis.markup import Html, join, tag, term_list
 from hpo.analysis.tables import rows_of
 from hpo.analysis.translations import marked, runner_up, translations_obstacle
 from hpo.analysis.widgets import folded, sentence
+from hpo.finals.statistics import SENTENCES_AT
 from hpo.records import StudyRecord
 
 _SHOWN = 8
 """Samples that are not folded away."""
 
 
-def translations_section(record: StudyRecord, found: pd.DataFrame) -> Html:
-    """The samples of `translations_table`, or why there are none."""
+def translations_section(
+    record: StudyRecord, found: pd.DataFrame, apart: tuple[int, float] | None
+) -> Html:
+    """The samples of `translations_table`, or why there are none; `apart` is from `told_apart`."""
     obstacle = translations_obstacle(record)
     if obstacle is not None:
         return tag("p", obstacle)
@@ -33,6 +36,12 @@ def translations_section(record: StudyRecord, found: pd.DataFrame) -> Html:
         said += (
             f", beside the runner-up's (trial {second.number}): those first on which the two "
             "differ most by sentence chrF, whichever way. Words that differ are marked."
+        )
+    if apart is not None:
+        is_told = apart[1] < SENTENCES_AT
+        said += (
+            f" Over all sentences a paired bootstrap {'tells' if is_told else 'does not tell'} "
+            f"the two apart (p = {apart[1]:.2f})."
         )
     names = (f"trial {record.best.number}", "" if second is None else f"trial {second.number}")
     samples = [_sample(row, names) for row in rows_of(found)]

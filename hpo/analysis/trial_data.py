@@ -17,7 +17,7 @@ from hpo.analysis.reasons import Rivals, reasons
 from hpo.analysis.stability import verdict_of
 from hpo.analysis.tables import rows_of
 from hpo.analysis.translations import outputs_of
-from hpo.analysis.trials import seconds_of
+from hpo.analysis.trials import parameter_names, seconds_of
 from hpo.records import StudyRecord, TrialRecord
 
 SAMPLES = 3
@@ -26,18 +26,33 @@ ALL_SAMPLES = 2_000
 """Outputs on the page."""
 
 
-def trial_data(record: StudyRecord, courses: Sequence[Course], translations: pd.DataFrame) -> str:
+def trial_data(
+    record: StudyRecord,
+    courses: Sequence[Course],
+    translations: pd.DataFrame,
+    p_values: Mapping[int, float],
+) -> str:
     """JSON: what all trials share under `shared`, what is of each one under `trials`, by number.
 
-    `translations` has the sentences of which outputs are shown, the most telling first.
+    `translations` has the sentences of which outputs are shown, the most telling first; `p_values`
+    those of trials that were compared with the best one over sentences.
     """
     rivals = Rivals.of(record)
     shown = SAMPLES if SAMPLES * len(courses) <= ALL_SAMPLES else 1
     samples = rows_of(translations)[: shown if shown * len(courses) <= 2 * ALL_SAMPLES else 0]
-    lines = [row["line"] for row in samples]
+    lines, names = [row["line"] for row in samples], parameter_names(record)
     data = {
-        "shared": _shared(record, rivals.scores, samples),
-        "trials": {course.trial.number: _of(course, rivals, lines) for course in courses},
+        "shared": _shared(record, rivals.scores, samples)
+        | {
+            "names": names,
+            "checks": [check.name for check in courses[0].checks] if courses else [],
+        },
+        "trials": {
+            course.trial.number: _of(
+                course, rivals, names, lines, p_values.get(course.trial.number)
+            )
+            for course in courses
+        },
     }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
@@ -77,13 +92,16 @@ def _shared(
     }
 
 
-def _of(course: Course, rivals: Rivals, lines: list[int]) -> dict[str, Any]:
+def _of(
+    course: Course, rivals: Rivals, names: list[str], lines: list[int], p_value: float | None
+) -> dict[str, Any]:
     trial, series = course.trial, course.series
     found: dict[str, Any] = {
-        "why": reasons(trial, rivals),
+        "why": reasons(trial, rivals, p_value),
         "verdict": verdict_of(trial),
-        "checks": [[check.name, check.passed, check.said] for check in course.checks],
-        "facts": _facts(trial),
+        "checks": [[check.passed, check.said] for check in course.checks],
+        "drawn": [_drawn(trial, name) for name in names],
+        "facts": [duration(seconds_of(trial)), trial.attempts, trial.device or MISSING],
         "curve": _curve(trial),
     }
     if course.steps:
@@ -102,14 +120,9 @@ def _of(course: Course, rivals: Rivals, lines: list[int]) -> dict[str, Any]:
     return found
 
 
-def _facts(trial: TrialRecord) -> list[list[str]]:
-    pairs = [
-        *((name, value_text(value)) for name, value in trial.parameters.items()),
-        ("time", duration(seconds_of(trial))),
-        ("attempts", str(trial.attempts)),
-        ("trained on", trial.device or MISSING),
-    ]
-    return [list(pair) for pair in pairs]
+def _drawn(trial: TrialRecord, name: str) -> str | None:
+    """A parameter's value; None where the trial did not draw it."""
+    return value_text(trial.parameters[name]) if name in trial.parameters else None
 
 
 def _curve(trial: TrialRecord) -> list[list[Any]]:
@@ -118,9 +131,9 @@ def _curve(trial: TrialRecord) -> list[list[Any]]:
 
 
 def _shorts(values: pd.Series[float]) -> list[float | None]:
-    return [_short(value) if is_finite(value) else None for value in values]
+    return [float(f"{value:.3g}") if is_finite(value) else None for value in values]
 
 
 def _short(value: float) -> float:
-    """Three digits after the first are more than a small picture shows."""
+    """More digits than a small picture shows."""
     return float(f"{value:.4g}")

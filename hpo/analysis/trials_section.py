@@ -27,7 +27,7 @@ def trials_section(record: StudyRecord, scores: ScoreFormat, data: str) -> Html:
             paragraphs([*prior_sentences(record), *quarantine_sentences(record)]),
             _filters(record),
             _table(record, scores),
-            tag("div", id="trial-opened", aria_live="polite"),
+            tag("div", id="trial-opened"),
             script_data(data, id="trial-data"),
         )
     )

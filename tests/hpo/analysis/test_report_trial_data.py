@@ -18,6 +18,8 @@ from hpo.analysis.trial_data import trial_data
 from hpo.analysis.trials_section import trials_section
 from hpo.records import StudyRecord
 
+P_VALUES = {3: 0.31}
+
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
@@ -27,7 +29,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
 def read(record: StudyRecord) -> dict[str, Any]:
     scores = ScoreFormat.of(record)
     found: dict[str, Any] = json.loads(
-        trial_data(record, read_courses(record, scores), translations_table(record))
+        trial_data(record, read_courses(record, scores), translations_table(record), P_VALUES)
     )
     return found
 
@@ -43,15 +45,18 @@ def test_every_trial_opens_to_why_health_checks_configuration_and_curve(
     rivals = Rivals.of(record)
     for trial in record.trials:
         found = data["trials"][str(trial.number)]
-        assert found["why"] == reasons(trial, rivals)
+        assert found["why"] == reasons(trial, rivals, P_VALUES.get(trial.number))
         assert len(found["checks"]) == 4
-        assert [name for name, _ in found["facts"]][-3:] == ["time", "attempts", "trained on"]
-        assert {name for name, _ in found["facts"]} > set(trial.parameters)
+        names = data["shared"]["names"]
+        drawn = {n: value for n, value in zip(names, found["drawn"], strict=True) if value}
+        assert set(drawn) == set(trial.parameters)
+        assert drawn["model.num_layers"] == str(trial.parameters["model.num_layers"])
+        assert found["facts"][1:] == [trial.attempts, "–"]
         steps, values = found["curve"]
         assert steps == list(trial.curve)
         assert values == pytest.approx(list(trial.curve.values()), rel=1e-3)
     assert data["trials"]["6"]["verdict"] == "diverged"
-    assert data["trials"]["6"]["checks"][0][1] is False
+    assert data["trials"]["6"]["checks"][0][0] is False
 
 
 def test_the_courses_are_drawn_over_their_steps(record: StudyRecord, data: dict[str, Any]) -> None:

@@ -6,9 +6,11 @@ from hpo.analysis.translations import (
     outputs_of,
     read_texts,
     runner_up,
+    told_apart,
     translations_obstacle,
     translations_table,
 )
+from hpo.analysis.translations_section import translations_section
 
 
 def artifact(record, name):
@@ -60,6 +62,19 @@ def test_a_trial_of_other_sentences_is_no_runner_up(tmp_path):
     alone = made_study(tmp_path / "alone", trials=1)
     assert runner_up(alone) is None
     assert set(translations_table(alone)["runner_up"]) == {None}
+
+
+def test_best_and_runner_up_are_compared_over_all_sentences(tmp_path):
+    record = made_study(tmp_path)
+    number, p_value = told_apart(record)
+    assert number == runner_up(record).number
+    assert 0 <= p_value <= 1
+    page = translations_section(record, translations_table(record), (number, 0.31))
+    assert "does not tell the two apart (p = 0.31)" in page
+    assert "<mark>" in page
+    page = translations_section(record, translations_table(record), (number, 0.01))
+    assert "tells the two apart (p = 0.01)" in page
+    assert told_apart(made_study(tmp_path / "bare", with_texts=False)) is None
 
 
 def test_words_that_differ_are_marked_and_the_text_stays_whole():
