@@ -31,7 +31,7 @@ from hpo import __version__, as_json, attributes
 from hpo.declarations.files import declared_files
 from hpo.disk import telling_of_room
 from hpo.folders import StudyFolder, finite, make_private, write_json, write_record
-from hpo.names import is_name, label
+from hpo.names import is_name, label, without_place
 from hpo.output import study_page, trial_page
 from hpo.reading import found_study, opened, record_of
 from hpo.records import SCHEMA_VERSION
@@ -116,7 +116,7 @@ def export_study(storage_url: str | None, name: str, runs_dir: Path) -> Iterator
     own[attributes.DECLARATION] = {
         **declaration,
         "path": Path(declaration["path"]).name,
-        "data": _without_place(declaration["data"], sources),
+        "data": without_place(declaration["data"], sources),
     }
     ended = {one.number for one in trials if one.state.is_finished()}
     digest, number = hashlib.sha256(), 0
@@ -153,14 +153,6 @@ def _sources(declaration: Mapping[str, Any]) -> Collection[str]:
     return find_task(declaration["task"]).sources
 
 
-def _without_place(data: Mapping[str, Any], sources: Collection[str]) -> dict[str, Any]:
-    """The data's settings; of a folder its name alone, for its path is nobody else's business."""
-    source = data.get("source")
-    if isinstance(source, str) and source not in sources:
-        return {**data, "source": Path(source).name}
-    return dict(data)
-
-
 def _records(
     folder: StudyFolder, ended: Collection[int], sources: Collection[str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -178,7 +170,7 @@ def _records(
             raise
         if path.name == "config.json":
             config = content["config"]
-            data = _without_place(config["data"], sources)
+            data = without_place(config["data"], sources)
             content = {**content, "config": {**config, "data": data}}
         yield "record", {"path": name, "content": content}
 

@@ -18,7 +18,7 @@ from hpo import __version__
 from hpo.analysis.facts import package_version
 from hpo.analysis.settings import flatten
 from hpo.kept import KeptRun, opened
-from hpo.names import label
+from hpo.names import label, without_place
 from hpo.slots import threads_per_slot
 
 _CARD = "README.md"
@@ -61,6 +61,7 @@ def export(run: KeptRun, form: str, folder: Path) -> Path:
 
 def _card(run: KeptRun, usage: str) -> str:
     config, metric = read_config(run.folder), run.study.metric.name
+    sources = find_task(config.task).sources
     return "\n".join(
         [
             f"# {run.name}",
@@ -81,7 +82,7 @@ def _card(run: KeptRun, usage: str) -> str:
             "",
             "## Data",
             "",
-            *_table({**_public_data(config), "digest": _digests(run)}),
+            *_table({**without_place(config.data, sources), "digest": _digests(run)}),
             "",
             "## Protocol",
             "",
@@ -104,15 +105,6 @@ def _scores(run: KeptRun) -> Iterator[str]:
         for one in reading.runs:
             if (one.trial, one.seed) == (run.trial, run.seed):
                 yield f"- test: {one.value:.2f} (`{reading.signature}`)"
-
-
-def _public_data(config: RunConfig) -> dict[str, Any]:
-    """The data's settings; of a folder its name alone, for its path is nobody else's business."""
-    data = dict(config.data)
-    source = data.get("source")
-    if isinstance(source, str) and source not in find_task(config.task).sources:
-        data["source"] = Path(source).name
-    return data
 
 
 def _digests(run: KeptRun) -> Mapping[str, str]:

@@ -1,9 +1,11 @@
-"""What studies are called, and how messages show where a file is."""
+"""What studies are called, how messages show where a file is, and what keeps that to itself."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from hpo.mistakes import DeclarationError
 
@@ -33,3 +35,11 @@ def label(path: Path) -> str:
     absolute = path.absolute()
     here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def without_place(data: Mapping[str, Any], sources: Collection[str]) -> dict[str, Any]:
+    """The data's settings; of a folder its name alone, for its path is nobody else's business."""
+    source = data.get("source")
+    if isinstance(source, str) and source not in sources:
+        return {**data, "source": Path(source).name}
+    return dict(data)
