@@ -114,8 +114,8 @@ def _import_own(name: str) -> ModuleType:
             raise SettingsError(
                 f"there is no module {error.name!r}",
                 where=f"task module {name!r}",
-                way_out="It is looked for where Python looks (PYTHONPATH), then beside the file "
-                "that names the task, then in the current folder.",
+                way_out="Put its folder on PYTHONPATH; a study's file that names it may also lie "
+                "beside it, or the command be given in its folder.",
             ) from None
         if isinstance(error, SyntaxError):
             place = f"{error.filename}, line {error.lineno}"

@@ -21,6 +21,7 @@ LIGHT = (
     "core.errors",
     "core.registry",
     "core.settings",
+    "core.speech.spec",
     "core.stage_entries",
     "core.task",
     "core.translation.corpus",

@@ -60,9 +60,9 @@ def cache_sentences(record: StudyRecord) -> list[str]:
     if not hits:
         return []
     saved = sum(cost_of(cost, "cache_saved_s") for cost in hits)
-    stage = record.grid.stages[0][0]
+    first = record.grid.stages[0][0]
     return [
-        f"Stage {stage}: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
+        f"Stage {first}: {len(hits)} of {count(len(told), 'trial')} took it from the cache, "
         f"{duration(saved)} saved."
     ]
 

@@ -192,3 +192,9 @@ def test_what_leaves_nothing_to_hear_is_refused(data: dict[str, Any], said: str)
 def test_a_folder_without_digits_says_how_they_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Allowed: \{digit\}_\{speaker\}_\{index\}.wav.*manifest"):
         load(source=str(tmp_path))
+
+
+def test_the_free_spoken_digits_are_split_as_they_say(hpo_data: Path) -> None:
+    found = load(source=str(hpo_data / "fsdd" / "recordings"))
+    assert found.counts == {"train words": 2000, "validation words": 250, "test words": 250}
+    assert len(found.words) == 5
