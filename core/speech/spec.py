@@ -20,8 +20,8 @@ from core.task import Effort, Facts, Grid, Load, Metric, Placement, Task, TaskSp
 
 WER = Metric(name="WER", unit="%", direction="minimize", floor=90.0, clear_gain=15.0)
 """Who always says the same one or two digits is wrong in 90 percent of random strings' words,
-whether those are of up to two, five or seven (found by trying); who says nothing, in 100.
-The first steps may be ten percent better or worse by chance, on a validation set of dozens."""
+whether those are of up to two, five or seven (found by trying); who says nothing, in 100. On small
+validation sets the rate of a model that hardly knows anything yet comes and goes by ten."""
 
 _HOP_S = 0.010
 _TYPICAL_AUDIO_S, _TYPICAL_WORDS = 2.0, 4

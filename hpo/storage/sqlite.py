@@ -7,6 +7,7 @@ import sqlite3
 import time
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import optuna
 import sqlalchemy
 from filelock import FileLock
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from core.atomic import flush
@@ -211,6 +213,11 @@ class _KnownTables(RDBStorage):
         self.heartbeat_stale_trial_callback = self.failed_trial_callback = None
         self.engine = sqlalchemy.create_engine(url, **engine_settings)
         self.scoped_session = scoped_session(sessionmaker(bind=self.engine))
+
+    @cached_property
+    def _version_manager(self) -> _VersionManager:
+        """Made where it is asked for after all, as the dashboard does."""
+        return _VersionManager(self.url, self.engine, self.scoped_session)
 
 
 def _engine_settings(timeout_s: float) -> dict[str, Any]:

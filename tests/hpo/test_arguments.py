@@ -31,7 +31,6 @@ def test_run_has_the_defaults_that_its_help_states() -> None:
         "overrides": [],
         "again": False,
         "warm_start": [],
-        "log": [],
         "runs_dir": Path("runs"),
         "storage": None,
     }

@@ -80,14 +80,14 @@ CASES = [
         "speech",
         score=60.0,
         protocol={
-            "train_steps": 60, "eval_every": 20, "batch_size": 8, "mel_bands": 24,
-            "validation_utterances": 31, "test_utterances": 7, "max_audio_s": 2.0, "max_units": 3,
+            "train_steps": 30, "eval_every": 10, "batch_size": 8, "mel_bands": 24,
+            "validation_utterances": 61, "test_utterances": 7, "max_audio_s": 2.0, "max_units": 3,
         },
         longer={"train_steps": 200, "eval_every": 100},
         data={"synthetic": {"speakers": 2, "takes": 5}, "strings": {"max_words": 2}},
         groups={
             "model": {"d_model": 48, "num_heads": 2, "num_layers": 1, "d_ff": 96, "dropout": 0.1},
-            "train": {"learning_rate": 5e-3, "warmup_ratio": 0.1},
+            "train": {"learning_rate": 4e-3, "warmup_ratio": 0.1},
         },
     ),
     Case(
