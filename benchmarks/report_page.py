@@ -5,8 +5,8 @@
 Makes studies that never ran, of the league's ten parameters: curves, telemetry, texts, slots.
 Writes the page of each and opens it three times in Debian's Chromium, which Playwright drives:
 until the page can be used, its tables laid out and the figures in sight drawn, and until all
-figures are. CPU is the processor time of the page's main thread up to then, which a busy machine
-does not stretch. Without Playwright or Chromium only the size is told. The pages stay in `--out`.
+figures are. CPU is the processor time of the page's main thread up to each, which a busy machine
+stretches less. Without Playwright or Chromium only the size is told. The pages stay in `--out`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,9 @@ from hpo.declarations import Study, load_study
 from hpo.records import StudyRecord, TrialRecord
 from hpo.sampling import SpacePoints
 from hpo.spans import Span
+
+if TYPE_CHECKING:
+    from playwright.sync_api import CDPSession, Page
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -65,10 +68,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report_pages"))
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    heads = (
-        "trials | page (MB) | written in (s) | in use after (s) | all drawn after (s) | CPU (s)"
+    print(
+        "| trials | page (MB) | written in (s) | in use (s) | all drawn (s) | CPU: in use | all |"
     )
-    print(f"| {heads} |\n|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for trials in arguments.trials or [1_000, 5_000]:
         record = make_study(arguments.out / f"study{trials}", trials, arguments.steps)
         begun = time.perf_counter()
@@ -76,7 +79,7 @@ def main() -> None:
         written_s = time.perf_counter() - begun
         opened = _open(page)
         shown = (
-            "– | – | –"
+            "– | – | – | –"
             if opened is None
             else " | ".join(f"{statistics.median(some):.1f}" for some in opened)
         )
@@ -209,34 +212,38 @@ def _write_texts(folder: Path, generator: np.random.Generator, step: int) -> Non
         (folder / f"step{step:06d}.validation.{name}").write_text("\n".join(some) + "\n", "utf-8")
 
 
-def _open(page: Path) -> tuple[list[float], list[float], list[float]] | None:
-    """Seconds until the page can be used, until all is drawn, and of its main thread's processor,
-    of each opening; or None."""
+def _open(page: Path) -> tuple[list[float], ...] | None:
+    """Seconds until the page can be used, until all is drawn, and of its main thread's processor
+    until either, of each opening; None without a browser to open it."""
     chromium = shutil.which("chromium")
     if chromium is None or find_spec("playwright") is None:
         return None
     from playwright.sync_api import sync_playwright
 
-    usable, drawn, cpu = [], [], []
+    rows = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for _ in range(_OPENINGS):
             tab = browser.new_page(viewport={"width": 1280, "height": 800})
             session = tab.context.new_cdp_session(tab)
             session.send("Performance.enable", {"timeDomain": "threadTicks"})
-            tab.goto(page.absolute().as_uri())
-            tab.wait_for_selector("html[data-drawn=all]", state="attached", timeout=300_000)
-            marks = tab.evaluate(
-                "() => performance.getEntriesByType('mark').map((m) => [m.name, m.startTime])"
-            )
-            times = {name: milliseconds / 1e3 for name, milliseconds in marks}
-            usable.append(times["in-use"])
-            drawn.append(times["all-drawn"])
-            metrics = session.send("Performance.getMetrics")["metrics"]
-            cpu += [one["value"] for one in metrics if one["name"] == "TaskDuration"]
+            tab.goto(page.absolute().as_uri(), wait_until="commit")
+            marks = [_wait_for(tab, session, name) for name in ("in-use", "all-drawn")]
+            rows.append([seconds for pair in zip(*marks, strict=True) for seconds in pair])
             tab.close()
         browser.close()
-    return usable, drawn, cpu
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _wait_for(tab: Page, session: CDPSession, mark: str) -> tuple[float, float]:
+    """When the page set a mark, and its main thread's processor time, rather later."""
+    while True:
+        found = tab.evaluate(f"performance.getEntriesByName('{mark}').map((m) => m.startTime)")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        if found:
+            cpu_s = next(one["value"] for one in metrics if one["name"] == "TaskDuration")
+            return found[0] / 1e3, cpu_s
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":
