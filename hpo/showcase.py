@@ -165,7 +165,8 @@ class Showcase:
         # The dashboard gives it a place of its own height and colour, and no heading.
         figure.update_layout(
             title={"text": _TITLES[name], "y": 0.97, "font": {"size": 17}},
-            margin={"t": 90},
+            margin={"t": 50},
+            legend={"y": -0.2, "yanchor": "top"},  # above, it runs into the heading on a phone
             paper_bgcolor="#ffffff",
             height=None,
         )
