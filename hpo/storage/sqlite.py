@@ -215,7 +215,7 @@ class _KnownTables(RDBStorage):
         self.scoped_session = scoped_session(sessionmaker(bind=self.engine))
 
     @cached_property
-    def _version_manager(self) -> _VersionManager:
+    def _version_manager(self) -> _VersionManager:  # type: ignore[override]
         """Made where it is asked for after all, as the dashboard does."""
         return _VersionManager(self.url, self.engine, self.scoped_session)
 

@@ -76,7 +76,10 @@ def test_the_figure_has_a_line_a_schedule(
         ("--warmup 10x", "--warmup must be updates or a share, got '10x'. Allowed: 50, or 10%."),
         ("--warmup -5", "--warmup must be updates or a share, got '-5'."),
         ("--shape lineer", "Did you mean 'linear'?"),
-        ("--decay plateau", "Allowed: linear, cosine, inverse_sqrt, noam, constant, reduce_on_plateau."),
+        (
+            "--decay plateau",
+            "Allowed: linear, cosine, inverse_sqrt, noam, constant, reduce_on_plateau.",
+        ),
         ("--learning-rate 2", "must be a rate above 0 and at most 1, got '2'."),
         ("--learning-rate nan", "must be a rate above 0 and at most 1, got 'nan'."),
         ("--figure x.pdf", "a figure is a page or a picture, got 'x.pdf'. Allowed: FILE.html or"),
