@@ -61,7 +61,6 @@ _TITLES = {
     STABILITY: "Stability: depth against learning rate",
     TIMELINE: "Slots over time",
 }
-LEARNING_RATE = "finetune.learning_rate"
 
 
 class Showcase:
@@ -253,15 +252,16 @@ def figures(record: StudyRecord) -> Iterator[tuple[str, go.Figure]]:
     """The figures that a study has something to show for, by name."""
     from hpo.analysis.formats import ScoreFormat
     from hpo.analysis.grad_norms import draw_grad_norms, grad_norm_table
+    from hpo.analysis.stability import collapse_table, draw_collapse
     from hpo.analysis.timeline import draw_timeline, timeline_table
 
     norms = grad_norm_table(record)
     if not norms.empty:
         clip = (record.declaration.get("protocol") or {}).get("grad_clip")
         yield GRADIENTS, draw_grad_norms(thinned(norms), ScoreFormat.of(record), clip)
-    stability = stability_table(record)
+    stability = collapse_table(record)
     if not stability.empty:
-        yield STABILITY, draw_stability(stability)
+        yield STABILITY, draw_collapse(record, stability)
     attempts = timeline_table(record)
     if not attempts.empty:
         figure = draw_timeline(attempts.tail(_ATTEMPTS))
@@ -277,52 +277,3 @@ def thinned(norms: pd.DataFrame) -> pd.DataFrame:
     run = of_trial.cumcount() * each // of_trial.transform("size")
     picked = norms["grad_norm"].fillna(-1.0).groupby([norms["number"], run]).idxmax()
     return norms.loc[sorted(set(picked) | set(norms.index[norms["nonfinite"]]))]
-
-
-def stability_table(record: StudyRecord) -> pd.DataFrame:
-    """One row a trial with a verdict: number, depth, rate, verdict; empty where the study does
-    not vary both depth and learning rate."""
-    from hpo.analysis.grad_norms import DEPTH
-    from hpo.analysis.tables import text_table
-
-    rows = [
-        (
-            trial.number,
-            trial.parameters[DEPTH],
-            trial.parameters[LEARNING_RATE],
-            trial.health["verdict"],
-        )
-        for trial in record.trials
-        if {DEPTH, LEARNING_RATE} <= trial.parameters.keys() and trial.health.get("verdict")
-    ]
-    return text_table(rows, ("number", "depth", "rate", "verdict"))
-
-
-def draw_stability(table: pd.DataFrame) -> go.Figure:
-    """Depth against learning rate, each trial marked by its health."""
-    from hpo.analysis.palette import BEST, OUTCOMES, bare_figure, plot_text
-
-    figure = bare_figure("learning rate", "layers")
-    looks = {
-        "healthy": ("circle", OUTCOMES["complete"].colour),
-        "unstable": ("triangle-up", BEST),
-        "diverged": (OUTCOMES["diverged"].symbol, OUTCOMES["diverged"].colour),
-        "collapsed": ("diamond", OUTCOMES["collapsed"].colour),
-    }
-    for verdict, (symbol, colour) in looks.items():
-        rows = table[table["verdict"] == verdict]
-        if len(rows):
-            figure.add_scatter(
-                x=rows["rate"].tolist(),
-                y=rows["depth"].tolist(),
-                customdata=rows["number"].tolist(),
-                mode="markers",
-                marker={"symbol": symbol, "color": colour, "size": 11},
-                name=plot_text(verdict),
-                hovertemplate=f"trial %{{customdata}}, {verdict}<br>"
-                "%{y} layers at %{x:.3g}<extra></extra>",
-            )
-    figure.update_xaxes(type="log", dtick="D2", tickformat="~g", exponentformat="none")
-    figure.update_yaxes(dtick=1)
-    figure.update_layout(showlegend=True)
-    return figure

@@ -9,7 +9,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pandas as pd
 import pytest
-from made_records import record, trial
+from made_records import trial
 from optuna_dashboard._app import create_app
 from toy_bench import MakeStudy, ToySlot
 from toy_runs import Watcher
@@ -20,11 +20,9 @@ from hpo.launch import Result, launch
 from hpo.options import RunOptions
 from hpo.showcase import (
     Showcase,
-    draw_stability,
     note_on,
     sample_lines,
     sample_store,
-    stability_table,
     thinned,
 )
 from hpo.slots import Work
@@ -205,14 +203,3 @@ def test_thinning_keeps_every_peak_and_what_was_not_finite() -> None:
     assert thin["grad_norm"].max() == 77.0
     assert thin["nonfinite"].sum() == 1
     assert thin.index.is_monotonic_increasing
-
-
-def test_the_stability_map_marks_each_trial_by_its_health() -> None:
-    verdicts = ("healthy", "diverged", "collapsed", "healthy")
-    trials = [trial(n, health={"verdict": verdict}) for n, verdict in enumerate(verdicts)]
-    table = stability_table(record(*trials, trial(4)))
-    figure = draw_stability(table)
-    assert [(one.name, list(one.y)) for one in figure.data] == [
-        ("healthy", [2, 5]), ("diverged", [3]), ("collapsed", [4]),
-    ]  # fmt: skip
-    assert stability_table(record(trial(0, parameters={}, health={"verdict": "healthy"}))).empty
