@@ -16,7 +16,7 @@ class Gru(nn.Module):
     """A stack of GRU layers that begins from zeros.
 
     Small nets on the CPU wait for calls: forward and backward over 50 steps of 64 sequences with
-    11 units, torch's own takes 2 to 3.6 times as long (8.4 ms on a core that is nearly free).
+    11 units, torch's own takes 2 to 3.6 times as long (8.4 ms, against 4.0 with the optimizer).
     """
 
     def __init__(self, features: int, units: int, num_layers: int) -> None:

@@ -163,7 +163,16 @@ def assert_alike(fused: Path, alone: Path) -> None:
         )
     curves = [read_curve(folder / "evaluations.jsonl") for folder in (fused, alone)]
     scores = [
-        [(item.stage, item.step, item.value, dict(item.metrics)) for item in curve]
+        [
+            # Means of the gradient norms that were just compared have their rounding.
+            (
+                item.stage,
+                item.step,
+                item.value,
+                {**item.metrics, "grad_norm": 0, "grad_norm_max": 0},
+            )
+            for item in curve
+        ]
         for curve in curves
     ]
     assert scores[0] == scores[1]

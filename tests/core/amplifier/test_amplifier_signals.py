@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,14 @@ def test_what_is_prepared_has_digest_counts_and_reference() -> None:
     assert facts.counts["train_samples"] == 8_192
     assert [one.name for one in facts.baselines] == ["generalized memory polynomial"]
     assert "scored in segments of 512 samples" in facts.notes[0]
+
+
+def test_the_reference_on_a_real_recording(hpo_data: Path) -> None:
+    folder = hpo_data / "opendpd" / "DPA_200MHz"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    signals = load_signals(AmplifierData(source=str(folder)))
+    sizes = {name: len(one) for name, one in signals.splits.items()}
+    assert sizes == {"train": 23_040, "validation": 7_680, "test": 7_680}
+    # One complex gain comes to -20.1 dB, eight linear taps to -25.9, OpenDPD's GRU to -31.1.
+    assert fit_baseline(signals).value == pytest.approx(-30.97, abs=0.05)

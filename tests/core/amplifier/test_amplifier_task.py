@@ -55,8 +55,8 @@ def go(config: RunConfig, folder: Path, pause_at: int | None = None) -> Any:
 
 @pytest.mark.parametrize(
     ("backbone", "rate", "score"),
-    # A linear model comes to about -17 dB, the classical reference to -40.
-    [("gru", 2e-2, -24.0), ("lstm", 2e-2, -22.0), ("transformer_encoder", 2e-2, -22.0)],
+    # Seen: -31.1, -28.1 and -28.8. One complex gain comes to -22.5, eight linear taps to -23.4.
+    [("gru", 2e-2, -29.0), ("lstm", 2e-2, -26.0), ("transformer_encoder", 2e-2, -26.5)],
 )
 def test_learns_the_built_in_amplifier(
     tmp_path: Path, backbone: str, rate: float, score: float
