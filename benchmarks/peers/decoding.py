@@ -143,7 +143,7 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--d-model", type=int, default=128)
     command.add_argument("--rounds", type=int, default=5)
     command.add_argument("--sentences", type=int, default=DECODED)
-    command.add_argument("--trained", type=int, default=300, help="updates of the weights")
+    command.add_argument("--trained", type=int, default=600, help="updates of the weights")
     return command.parse_args()
 
 
