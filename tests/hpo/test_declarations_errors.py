@@ -673,7 +673,8 @@ PLACES = {
     "unknown name": (
         "depth_swep",
         r"^--study: unknown study, got 'depth_swep'\. Allowed: a path ending with \.toml, or "
-        r"depth_sweep, finetune_sweep, league, quickstart, warmup_shapes\. "
+        r"amplifier, amplifier_stability, depth_sweep, finetune_sweep, league, quickstart, "
+        r"speech_depth, speech_digits, warmup_shapes\. "
         r"Did you mean 'depth_sweep'\?$",
     ),
     "missing file": (
