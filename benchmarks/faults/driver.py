@@ -2,9 +2,9 @@
 
 It is forked from the bench, which has imported what a driver imports, in a session of its own: a
 start takes hundredths of a second instead of seconds of imports. From there on it is the command
-itself, with three changes: its children run `benchmarks.faults.toy`, no report is drawn, which
-would load pandas and plotly at each end, and the modules that tell Optuna's versions of a database
-are loaded once for all. Patches, called before it begins, change it further.
+itself, with three changes: its children run `benchmarks.faults.toy`, no report is drawn, and the
+modules that tell Optuna's versions of a database are loaded once for all. Patches, called before
+it begins, change it further.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ import alembic.util
 import optuna
 
 import hpo.__main__
+import hpo.analysis.grad_norms
+import hpo.analysis.stability
+import hpo.analysis.timeline
 import hpo.launch
 import hpo.output
+import hpo.showcase
 import hpo.view
 import hpo.workers.local
 from core import registry

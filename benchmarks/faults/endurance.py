@@ -65,7 +65,8 @@ def endure(bench: Bench, row: Row) -> None:
     )
     if not bench.short:  # a few trials tell nothing: caches are filling
         row.expect(grown < _GROWTH_BYTES, f"the driver grows: {row.note}")
-    row.expect(more < 1, f"the driver keeps descriptors: {row.note}")
+    # One may come late and stay, as a connection of a thread that rests at first.
+    row.expect(more < 1 or later - earlier <= 1, f"the driver keeps descriptors: {row.note}")
 
 
 @dataclass(frozen=True)
