@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 _LEAST_PAUSE_S = 15.0
 _PAUSE_SHARE = 30.0
 """It rests this many times as long as it worked, so that it takes three percent of a core."""
-_LIVE_TRIALS = 250
-"""A study of more is laid out when it ends: reading and drawing it takes seconds, in which the
-driver answers late, and memory that it does not give back (docs/log.md)."""
 _SYNC_S = 5.0
 """How long it waits until the database has what the driver knows."""
 _POINTS = 5_000
@@ -82,7 +79,7 @@ class Showcase:
         self._runs = runs
         self._observe = observe
         self._changed = threading.Condition()
-        self._is_stale = self._is_closing = self._has_complained = self._is_large = False
+        self._is_stale = self._is_closing = self._has_complained = False
         self._drawn: dict[str, str] = {}
         """Figure -> its JSON as it was saved last."""
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -132,10 +129,9 @@ class Showcase:
         with self._changed:
             while not self._is_closing:
                 left_s = rest_until - time.monotonic()
-                is_wanted = self._is_stale and not self._is_large
-                if is_wanted and left_s <= 0:
+                if self._is_stale and left_s <= 0:
                     break
-                self._changed.wait(left_s if is_wanted else None)
+                self._changed.wait(left_s if self._is_stale else None)
             is_due, self._is_stale = self._is_stale, False
             return is_due
 
@@ -149,7 +145,6 @@ class Showcase:
         give_up = time.monotonic() + _SYNC_S
         trials.sync(self._found, lambda: time.monotonic() > give_up)
         record = self._read()
-        self._is_large = len(record.trials) > _LIVE_TRIALS
         for name, figure in figures(record):
             self._save_figure(name, figure)
         known = self._found._storage.get_study_system_attrs(self._found._study_id)
