@@ -5,22 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-from core.atomic import make_folder, replace_file, replace_text
-from core.errors import MissingPackageError, UserError
+from core.atomic import make_folder, replace_text
+from core.errors import UserError
 from hpo import as_json
 from hpo.analysis.answer import gain_sentences, reading_sentences
 from hpo.analysis.command import command_again
 from hpo.analysis.finals import finals_sentences
 from hpo.analysis.formats import ScoreFormat
 from hpo.analysis.importance import importance_table
-from hpo.analysis.palette import SURFACE
+from hpo.analysis.pictures import write_pictures
 from hpo.analysis.reasons import Rivals, reasons
 from hpo.analysis.report import write_report
 from hpo.analysis.sections import build_sections
@@ -39,8 +34,6 @@ _NAMES = {
 }
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What begins a formula in a spreadsheet."""
-_WIDTH, _HEIGHT, _SCALE = 1000, 420, 2
-"""Of images: pixels of the page, and how many of the image make up one."""
 
 
 class ReportError(UserError):
@@ -52,7 +45,7 @@ def write_as(record: StudyRecord, form: str, path: Path | None = None) -> list[P
 
     `path`, a folder for images, is by default in the study's folder. What is there is replaced.
 
-    Raises: ReportError; MissingPackageError and ReportError where no image can be drawn.
+    Raises: ReportError; for images what `write_pictures` raises.
     """
     place = path or record.folder / _NAMES[form]
     try:
@@ -112,60 +105,9 @@ def _json(record: StudyRecord) -> str:
 
 
 def _write_images(record: StudyRecord, folder: Path) -> list[Path]:
-    if find_spec("kaleido") is None:
-        raise MissingPackageError("kaleido", "images")
     figures = figures_of(_sections(record))
     if not figures:
         raise ReportError("no trial has finished, so there is no figure", where=record.name)
-    make_folder(folder.absolute())
-    paths = [folder / f"{name}.png" for name in figures]
-    with TemporaryDirectory(prefix=".images-", dir=folder) as scratch:
-        drawn = [Path(scratch) / path.name for path in paths]
-        _draw(list(figures.values()), drawn)
-        for source, path in zip(drawn, paths, strict=True):
-            replace_file(path, partial(_move, source))
-    return paths
-
-
-def _draw(figures: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
-    """Has a browser draw Plotly's figures into files."""
-    import kaleido
-    from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
-
-    specs = [
-        {
-            "fig": _for_paper(figure),
-            "path": path,
-            "opts": {
-                "format": "png",
-                "width": _WIDTH,
-                "height": figure["layout"].get("height", _HEIGHT),
-                "scale": _SCALE,
-            },
-        }
-        for figure, path in zip(figures, paths, strict=True)
-    ]
-    try:
-        # Without this its page would fetch a library for formulas from the network.
-        kaleido.write_fig_from_object_sync(specs, kopts={"mathjax": False})
-    except ChromeNotFoundError:
-        raise ReportError(
-            "images need Chromium or Chrome, and none is found",
-            way_out="Install one, or name its program in BROWSER_PATH.",
-        ) from None
-    except (BrowserFailedError, BrowserClosedError, TimeoutError) as error:
-        raise ReportError(f"the browser drew no images ({_first_line(error)})") from error
-
-
-def _for_paper(figure: dict[str, Any]) -> dict[str, Any]:
-    """The figure on a white ground, for on the page it has none."""
-    layout = figure["layout"] | {"paper_bgcolor": SURFACE, "plot_bgcolor": SURFACE}
-    return {**figure, "layout": layout}
-
-
-def _move(source: Path, place: Path) -> None:
-    source.replace(place)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]
+    pictures = {folder / f"{name}.png": figure for name, figure in figures.items()}
+    write_pictures(pictures)
+    return list(pictures)

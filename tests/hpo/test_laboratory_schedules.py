@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -116,7 +115,7 @@ def test_a_picture_that_cannot_be_drawn_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "schedules.png"
-    monkeypatch.setitem(sys.modules, "kaleido", None)
+    monkeypatch.setattr("hpo.analysis.pictures.find_spec", lambda _: None)
     assert main(["schedule", "--figure", str(path)]) == 2
     assert capsys.readouterr().err == (
         "hpo: kaleido is not installed. Install it: pip install 'hpo-harness[images]'.\n"

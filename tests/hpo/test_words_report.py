@@ -12,6 +12,7 @@ import pytest
 from core.errors import MissingPackageError
 from hpo.analysis.markup import Html, join, paragraphs, table, tag, term_list
 from hpo.analysis.palette import bare_figure
+from hpo.analysis.pictures import PictureError
 from hpo.analysis.widgets import embed
 from hpo.page_text import figures_of, markdown_of
 from hpo.records import StudyRecord
@@ -132,7 +133,7 @@ def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_kaleido_images_are_refused_in_a_line(
     study: StudyRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpo.reporting.find_spec", lambda _: None)
+    monkeypatch.setattr("hpo.analysis.pictures.find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match="kaleido is not installed"):
         write_as(study, "png", tmp_path / "figures")
 
@@ -148,7 +149,7 @@ def test_without_a_browser_images_are_refused_in_a_line(
         raise ChromeNotFoundError("a page of text\nof many lines")
 
     monkeypatch.setattr(kaleido, "write_fig_from_object_sync", none_found)
-    with pytest.raises(ReportError, match="images need Chromium or Chrome, and none is found"):
+    with pytest.raises(PictureError, match="pictures need Chromium or Chrome, and none is found"):
         write_as(study, "png", tmp_path / "figures")
     assert not list((tmp_path / "figures").iterdir())
 
@@ -158,7 +159,7 @@ def test_images_are_drawn_of_the_figures(study: StudyRecord, tmp_path: Path) -> 
     pytest.importorskip("kaleido")
     try:
         (path,) = write_as(study, "png", tmp_path / "figures")
-    except ReportError as error:
+    except PictureError as error:
         if "none is found" not in str(error):
             raise
         pytest.skip(str(error))
