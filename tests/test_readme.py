@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from hpo.arguments import read_arguments
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
@@ -224,3 +226,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not link.startswith(("http://", "https://")) and not (page.parent / link).exists()
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_every_command_that_a_page_names_is_one(page: Path) -> None:
+    """Also of the pages that want a cluster, a server or a browser, and so are not run here."""
+    fenced = re.findall(
+        r"^ *```\w*\n(.*?)^ *```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    for line in "\n".join(fenced).replace("\\\n", " ").splitlines():
+        named = re.match(r" *(?:[A-Z_]+=\S+ )*(?:python -m )?hpo (.*)", line)
+        if named is not None:
+            words = re.split(r" *[|<>;]| # |&&", named[1])[0]
+            assert read_arguments(shlex.split(words)).command

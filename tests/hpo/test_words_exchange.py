@@ -222,7 +222,7 @@ def add(value: Any) -> Callable[[Lines], None]:
         put(1, "attributes", value="none"),
         add({"kind": "record", "path": "../../etc/passwd", "content": {"a": 1}}),
         add({"kind": "record", "path": "trials/0000/../../x/config.json", "content": {"a": 1}}),
-        add({"kind": "record", "path": "/tmp/ledger.json", "content": {"a": 1}}),
+        add({"kind": "record", "path": "/elsewhere/ledger.json", "content": {"a": 1}}),
         add({"kind": "record", "path": "study.json", "content": {"a": 1}}),
         add({"kind": "record", "path": "trials/0000/config.json", "content": "text"}),
         add({"kind": "record", "path": "finals/finals.json", "content": {"a": 1}}),
