@@ -19,7 +19,7 @@ from optuna_dashboard import wsgi
 from core.errors import UserError
 from hpo.guard import Guard
 from hpo.interrupts import listening
-from hpo.showcase import sample_store
+from hpo.showcase.contents import sample_store
 
 LOOPBACK = "127.0.0.1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -1,9 +1,15 @@
-"""Who a process is, in words that outlive it."""
+"""Who a process is, in words that outlive it; and what one that we start begins with."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,21 @@ class ProcessId:
         except OSError:
             return None
         return None if state in "ZX" else cls(pid, int(fields[18]), f"{boot} {space}")
+
+
+def importing_us() -> dict[str, str]:
+    """The environment with which a fresh interpreter finds this program's packages first."""
+    root = str(Path(__file__).resolve().parents[1])
+    earlier = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": root + (os.pathsep + earlier if earlier else "")}
+
+
+def end_with_parent(parent: int) -> None:
+    """Has the kernel kill this process, though it be stopped, when what started it ends.
+
+    On Linux that is the *thread* that started it. `parent` is its process number.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel knew
+        os._exit(1)

@@ -86,7 +86,7 @@ def read_study(
 
 def _read(database: Database, name: str, runs: Path) -> StudyRecord:
     with found_study(database, name) as study:
-        return record_of(_detach(study), database, runs)
+        return record_of(detached(study), database, runs)
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def read_studies(
             if not _is_ours(study):
                 continue
             try:
-                read.append(record_of(_detach(study), database, runs))
+                read.append(record_of(detached(study), database, runs))
             except UserError as error:
                 unread.append(UnreadStudy(name, str(error)))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -169,7 +169,7 @@ def _is_ours(study: optuna.Study) -> bool:
     return attributes.IDENTITY in study.user_attrs and is_name(study.study_name)
 
 
-def _detach(study: optuna.Study) -> optuna.Study:
+def detached(study: optuna.Study) -> optuna.Study:
     """A copy in memory, which no connection keeps open and nothing changes."""
     copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
     for key, value in study.user_attrs.items():

@@ -81,6 +81,13 @@ def set_attributes(study: Study, number: int, attributes: Mapping[str, Any]) -> 
             study._storage.set_trial_user_attr(identifier, key, value)
 
 
+def set_system_attributes(study: Study, values: Mapping[str, Any]) -> None:
+    """Sets attributes of the study that are other programs', in one transaction."""
+    with transaction(study):
+        for key, value in values.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+
+
 def transaction(study: Study) -> AbstractContextManager[None]:
     """What is changed within is stored as a whole or not at all."""
     storage = study._storage
@@ -139,14 +146,6 @@ def best(study: Study) -> FrozenTrial | None:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     return min(complete, key=lambda one: (sign * (one.value or 0.0), one.number), default=None)
-
-
-def stored_id(study: Study, number: int) -> int | None:
-    """A trial's id in the database, by which other programs know it; `None` before it is there."""
-    storage = study._storage
-    if isinstance(storage, SteadfastStorage):
-        return storage.stored_id(number)
-    return _id_of(study, number)
 
 
 def _id_of(study: Study, number: int) -> int:

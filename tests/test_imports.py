@@ -37,7 +37,7 @@ LIGHT = (
     "hpo.experience",
     "hpo.records",
     "hpo.sampling",
-    "hpo.showcase",
+    "hpo.showcase.observer",
     "hpo.sinks",
 )
 """Modules that the driver and the quick commands live on: importing torch takes seconds."""

@@ -9,7 +9,6 @@ it begins, change it further.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import signal
@@ -30,17 +29,17 @@ import hpo.analysis.stability
 import hpo.analysis.timeline
 import hpo.launch
 import hpo.output
-import hpo.showcase
+import hpo.showcase.contents
 import hpo.view
 import hpo.workers.local
 from core import registry
+from hpo.processes import end_with_parent
 from hpo.workers.local import LocalSlot, local_slots
 from hpo.workers.ray_slots import ray_slots
 
 Patch = Callable[[], None]
 
 TOY = "benchmarks.faults.toy"
-_PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_S = 0.005
 
 
@@ -222,8 +221,7 @@ def _be_driver(
     code = 1
     try:
         os.setsid()
-        # A bench that is killed leaves nobody behind.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(os.getppid())  # a bench that is killed leaves nobody behind
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -225,11 +225,6 @@ class SteadfastStorage(InMemoryStorage):
             if is_over():  # asked without the lock: it may want one that a change is made under
                 return False
 
-    def stored_id(self, number: int) -> int | None:
-        """A trial's id in the database, which is not its id here; `None` before it is there."""
-        with self._changed:
-            return self._ids.get(number)
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What is changed within is stored in one transaction: all of it or nothing."""

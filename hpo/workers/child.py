@@ -7,7 +7,6 @@ modules are imported when it is told to warm up, or with the first job.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import select
@@ -24,7 +23,7 @@ from typing import Any
 from core.atomic import is_full, make_folder
 from core.errors import DiskFullError, UserError
 from core.task import Evaluation, Outcome, Placement, Progress, Verdict
-from hpo.processes import ProcessId
+from hpo.processes import ProcessId, end_with_parent
 from hpo.workers.breakdowns import kind_of, line_of
 from hpo.workers.messages import (
     Answer,
@@ -44,13 +43,11 @@ from hpo.workers.messages import (
 )
 from hpo.workers.predecessor import OccupiedError, occupying
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> None:
     """Serves the pipe whose descriptor is the first argument, for the parent of the second."""
     parent = int(sys.argv[2])
-    _end_with_parent(parent)
+    end_with_parent(parent)
     os.umask(0o077)  # what a trial writes is its user's alone
     # The driver decides what an interrupt means; a terminal sends it to all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -75,14 +72,6 @@ def main() -> None:
         elif isinstance(job, Warm):
             child.warm()
         # Anything else is an answer to a job that ended before it came.
-
-
-def _end_with_parent(parent: int) -> None:
-    """Has the kernel kill this process, though it be stopped, when the driver ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel knew
-        os._exit(1)
 
 
 def _end_with_pipe(descriptor: int) -> None:

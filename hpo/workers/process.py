@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+from hpo.processes import importing_us
 from hpo.slots import WorkerError
 from hpo.workers.breakdowns import kind_of, obituary
 from hpo.workers.memory import oom_kills
@@ -151,11 +151,8 @@ def _start(pipe: int, threads: int, first_words: int) -> subprocess.Popen[bytes]
 def _environment(threads: int) -> dict[str, str]:
     """The parent's environment, with what must be set before torch is imported."""
     count = str(threads)
-    package_root = str(Path(__file__).resolve().parents[2])
-    earlier = os.environ.get("PYTHONPATH")
     return {
-        **{key: value for key, value in os.environ.items() if key not in CREDENTIALS},
-        "PYTHONPATH": package_root + (os.pathsep + earlier if earlier else ""),
+        **{key: value for key, value in importing_us().items() if key not in CREDENTIALS},
         "PYTHONFAULTHANDLER": "1",  # a crash in C leaves its trace in the worker's log
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -18,13 +20,9 @@ from core.task import OnEvent, Outcome
 from hpo.events import TrialEnded
 from hpo.launch import Result, launch
 from hpo.options import RunOptions
-from hpo.showcase import (
-    Showcase,
-    note_on,
-    sample_lines,
-    sample_store,
-    thinned,
-)
+from hpo.processes import importing_us
+from hpo.showcase.contents import note_on, sample_lines, sample_store, thinned
+from hpo.showcase.observer import DrawingError, Showcase, draw
 from hpo.slots import Work
 from hpo.storage import locate
 
@@ -124,8 +122,8 @@ def test_what_fails_there_is_told_once_and_costs_no_trial(
     def fail(_: object) -> None:
         raise ZeroDivisionError("a figure\nwent wrong")
 
-    monkeypatch.setattr("hpo.showcase.figures", fail)
-    monkeypatch.setattr("hpo.showcase._LEAST_PAUSE_S", 0.0)
+    monkeypatch.setattr("hpo.showcase.contents.figures", fail)
+    monkeypatch.setattr("hpo.showcase.observer._LEAST_PAUSE_S", 0.0)
     watch = Watcher()
     result = run(make_study(), tmp_path / "runs", watch)
     assert [one.state for one in result.record.trials] == ["complete", "complete"]
@@ -134,29 +132,56 @@ def test_what_fails_there_is_told_once_and_costs_no_trial(
     ]
 
 
+def test_a_process_that_draws_says_in_a_line_why_it_cannot(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    run(make_study(), runs, Watcher())
+    assert draw(None, "toy", runs, apart=True) == {}  # all of it is there
+    with pytest.raises(DrawingError, match="no study 'other' has been run here"):
+        draw(None, "other", runs, apart=True)
+
+
+def test_what_a_driver_draws_with_is_not_in_its_memory(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from hpo.showcase.observer import draw\n"
+        "import hpo.launch\n"
+        "try: draw(None, 'none', pathlib.Path(sys.argv[1]), apart=True)\n"
+        "except Exception as error: print(error)\n"
+        "print({'pandas', 'plotly', 'optuna_dashboard'} & sys.modules.keys())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    told = subprocess.run(command, env=importing_us(), capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "set()"
+
+
 def test_it_draws_while_the_study_runs_and_not_after_it_broke_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawn: list[int] = []
-    pause = "hpo.showcase._LEAST_PAUSE_S"
+    drawn: list[bool] = []
+    pause = "hpo.showcase.observer._LEAST_PAUSE_S"
     monkeypatch.setattr(pause, 0.0)
 
-    def read() -> Any:
-        drawn.append(len(drawn))
-        raise ZeroDivisionError
+    def note(*, apart: bool) -> dict[str, Any]:
+        drawn.append(apart)
+        return {}
 
     told = Watcher()
     ended = TrialEnded(0, "complete", 1.0, 12, "", 1.0, True)
-    with Showcase(_Nothing(), read, Path(), told) as showcase:  # type: ignore[arg-type]
+    with Showcase(_Nothing(), note, told) as showcase:  # type: ignore[arg-type]
         showcase(ended)
         while not drawn:
             pass
-    assert told.of(TrialEnded) == [ended]
+        showcase(ended)
+    assert drawn[0] is True
+    assert drawn[-1] is False  # at the end, beside the report
+    assert told.of(TrialEnded) == [ended, ended]
     drawn.clear()
     monkeypatch.setattr(pause, 60.0)
     with (
         pytest.raises(KeyError),
-        Showcase(_Nothing(), read, Path(), told) as showcase,  # type: ignore[arg-type]
+        Showcase(_Nothing(), note, told) as showcase,  # type: ignore[arg-type]
     ):
         showcase(ended)
         raise KeyError

@@ -1,0 +1,1 @@
+"""What the dashboard is shown of a study while it runs."""
