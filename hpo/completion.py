@@ -10,7 +10,7 @@ import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 from argcomplete.shell_integration import shellcode
 
-from hpo.arguments import Command
+from hpo.commands.parsing import CommandParser
 
 _PROGRAM = "hpo"
 
@@ -20,7 +20,7 @@ def shell_code(shell: str) -> str:
     return shellcode([_PROGRAM], shell=shell)
 
 
-def complete(parser: argparse.ArgumentParser, commands: Mapping[str, Command]) -> None:
+def complete(parser: argparse.ArgumentParser, commands: Mapping[str, CommandParser]) -> None:
     """Answers the shell that asks, and ends the process."""
     declared = ("run", "plan", "validate")
     for name, command in commands.items():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.arguments import COMMANDS, CommandError, read_arguments
+from hpo.arguments import COMMANDS, read_arguments
+from hpo.commands.parsing import CommandError
 from hpo.durations import duration_option, seconds_in
 
 

@@ -21,7 +21,8 @@ from toy_runs import told_of
 from benchmarks.ray_cluster import RayCluster
 from core import registry
 from core.errors import SettingsError
-from hpo.arguments import CommandError, read_arguments
+from hpo.arguments import read_arguments
+from hpo.commands.parsing import CommandError
 from hpo.options import RunOptions
 from hpo.workers.cluster import (
     ClusterError,

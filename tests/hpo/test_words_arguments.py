@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo.arguments import COMMANDS, SHELLS, read_arguments
-from hpo.cli import _COMMANDS, main
+from hpo.arguments import COMMANDS, read_arguments
+from hpo.cli import main
+from hpo.commands.declaring import SHELLS
+from hpo.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +38,7 @@ def test_options_may_stand_among_the_words(words: str, expected: dict[str, objec
 
 
 def test_every_command_is_there_and_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(_COMMANDS) == set(COMMANDS)
+    assert set(EXAMPLES) == set(COMMANDS)
     for name in COMMANDS:
         with pytest.raises(SystemExit):
             read_arguments([name, "--help"])
@@ -46,8 +48,6 @@ def test_every_command_is_there_and_shows_examples(capsys: pytest.CaptureFixture
 
 
 def test_every_example_can_be_read() -> None:
-    from hpo.examples import EXAMPLES
-
     for text in EXAMPLES.values():
         for line in text.splitlines()[1:]:
             words = line.partition("{prog} ")[2].partition("|")[0].partition("<")[0]
