@@ -85,8 +85,8 @@ bench-peers: $(PEERS)/.installed  ## compare with what one would use instead, an
 	$(RUN) -m benchmarks.peers.decoding
 	$(RUN) -m benchmarks.peers.configurations
 
-faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, one to two hours
-	$(RUN) -m benchmarks.faults
+faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, about an hour
+	$(RUN) -m benchmarks.faults --jobs $(JOBS)
 
 faults-short: $(INSTALLED)  ## inject every fault at least once, under 3 minutes
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -rP tests/benchmarks/test_fault_bench.py

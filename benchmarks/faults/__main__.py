@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.faults.families import inject_families
 from benchmarks.faults.registry import FAMILIES, Fault, all_faults
 from benchmarks.faults.rig import SEED, Bench, Row
 
@@ -23,6 +24,7 @@ MISTAKE = 2
 HEADER = (
     "fault", "injections", "lost", "twice", "RUNNING", "repeated", "median s", "max s", "message",
 )  # fmt: skip
+COLUMNS = (*HEADER, "problems", "slow", "note")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
         names = ", ".join([*FAMILIES, *(fault.name for fault in all_faults())])
         print(f"faults: no such fault, got {arguments.only}. Allowed: {names}.", file=sys.stderr)
         return MISTAKE
+    if arguments.jobs > 1:
+        return _inject_together(chosen, arguments)
     begun, rows = time.monotonic(), []
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     bench = Bench(folder, seed=arguments.seed, short=arguments.short, storage=arguments.storage)
@@ -54,13 +58,41 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nWhat there was is in {folder}")
     if arguments.csv is not None:
         _write_csv(arguments.csv, rows)
+    _print_end(sum(row.injections for row in rows), begun, arguments.seed)
+    print(f"python -m benchmarks.faults {shlex.join(argv)}".rstrip())
+    return 0 if is_good else 1
+
+
+def _inject_together(chosen: Sequence[Fault], arguments: argparse.Namespace) -> int:
+    """The same with several families at a time; what each prints comes when it has ended."""
+    options = ["--seed", str(arguments.seed), *(["--short"] if arguments.short else [])]
+    if arguments.storage is not None:
+        options += ["--storage", arguments.storage]
+    families: dict[str, list[str]] = {}
+    for fault in chosen:
+        families.setdefault(fault.family, []).append(fault.name)
+    begun, injections, code = time.monotonic(), 0, 0
+    found = []
+    for printed, family_code, rows in inject_families(families, options, arguments.jobs):
+        print(printed, flush=True)
+        injections += sum(int(row["injections"]) for row in rows)
+        code = max(code, family_code)
+        found += rows
+    if arguments.csv is not None:
+        with arguments.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(found)
+    _print_end(injections, begun, arguments.seed)
+    return code
+
+
+def _print_end(injections: int, begun: float, seed: int) -> None:
     minutes = (time.monotonic() - begun) / 60
     print(
-        f"\n{sum(row.injections for row in rows)} injections in {minutes:.1f} minutes; "
-        f"seed {arguments.seed}, the studies' own {SEED}; {_machine()}\n"
-        f"python -m benchmarks.faults {shlex.join(argv)}".rstrip()
+        f"\n{injections} injections in {minutes:.1f} minutes; seed {seed}, the studies' own "
+        f"{SEED}; {_machine()}"
     )
-    return 0 if is_good else 1
 
 
 def _inject(fault: Fault, bench: Bench) -> Row:
@@ -97,7 +129,7 @@ def _print_cells(cells: Sequence[object]) -> None:
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*HEADER, "problems", "slow", "note"])
+        writer.writerow(COLUMNS)
         for row in rows:
             writer.writerow([*_cells(row), "\n".join(row.problems), "\n".join(row.slow), row.note])
 
@@ -122,6 +154,13 @@ def _read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="every fault at least once")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="faults or families of faults")
     parser.add_argument("--storage", metavar="URL", help="a server; by default SQLite")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="families at a time, each in a process",
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="where the rows are written too")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what happens when")
     return parser.parse_args(argv)
