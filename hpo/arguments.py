@@ -12,8 +12,8 @@ from pathlib import Path
 from core.errors import did_you_mean
 from hpo import __version__
 from hpo.commands import declaring, keeping, laboratory, looking, running, taking_away
-from hpo.commands.options import add_json, add_place
 from hpo.commands.parsing import Command, CommandError, CommandParser, Parser
+from hpo.commands.shared_options import add_json, add_place
 from hpo.examples import EXAMPLES, OVERVIEW
 
 COMMANDS: dict[str, Command] = {

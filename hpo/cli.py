@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from core.errors import UserError
 from hpo.arguments import COMMANDS, read_arguments
-from hpo.commands.options import DEFAULT_RUNS_DIR
-from hpo.commands.outcome import INTERRUPTED, MISTAKE, complain
+from hpo.commands.exit_codes import INTERRUPTED, MISTAKE, complain
+from hpo.commands.shared_options import DEFAULT_RUNS_DIR
 
 
 def main(argv: Sequence[str]) -> int:

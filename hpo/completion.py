@@ -22,7 +22,7 @@ def shell_code(shell: str) -> str:
 
 def complete(parser: argparse.ArgumentParser, commands: Mapping[str, CommandParser]) -> None:
     """Answers the shell that asks, and ends the process."""
-    declared = ("run", "plan", "validate")
+    declared = ("run", "plan", "validate", "advise", "lr-find")
     for name, command in commands.items():
         command.is_in_order = True
         for action in command._actions:

@@ -29,7 +29,7 @@ from hpo.records import StudyRecord, TestReading
 from hpo.roster import mend_folders
 from hpo.schedulers import Scheduler
 from hpo.schedulers.choosing import build_scheduler
-from hpo.showcase.observer import Showcase, draw
+from hpo.showcase.observer import Showcase, StudyDrawing
 from hpo.sinks import check_sinks, streaming
 from hpo.stopping import obeying
 from hpo.storage import locate, telling
@@ -119,7 +119,7 @@ def launch(
             found.set_user_attr(attributes.OPTIONS, options.as_json())
         mend_folders(study, found, folder)
         if showcase:
-            drawing = partial(draw, options.storage, study.name, runs)
+            drawing = StudyDrawing(options.storage, study.name, runs)
             observe = stack.enter_context(Showcase(found, drawing, observe))
 
         def store(elapsed_s: float) -> None:

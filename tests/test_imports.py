@@ -37,6 +37,7 @@ LIGHT = (
     "hpo.experience",
     "hpo.records",
     "hpo.sampling",
+    "hpo.showcase.contents",
     "hpo.showcase.observer",
     "hpo.sinks",
 )

@@ -1,11 +1,11 @@
-"""Writing and checking declarations."""
+"""What helps to write declarations and commands: templates, checks, schemas, completion."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.commands.outcome import DONE, MISTAKE, complain
+from hpo.commands.exit_codes import DONE, MISTAKE, complain
 from hpo.commands.parsing import Command, CommandError, CommandParser
 
 if TYPE_CHECKING:

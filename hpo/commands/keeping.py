@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from hpo.commands.asked_for import place_of
-from hpo.commands.options import add_json, add_runs_dir, add_study
-from hpo.commands.outcome import DONE
+from hpo.commands.exit_codes import DONE
 from hpo.commands.parsing import Command, CommandParser
+from hpo.commands.shared_options import add_json, add_runs_dir, add_study
+from hpo.commands.targets import place_of
 from hpo.commands.values import duration, size
 
 if TYPE_CHECKING:

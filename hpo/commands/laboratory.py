@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 from core.atomic import json_text
 from core.schedule import DECAYS, WARMUPS
-from hpo.commands.asked_for import declared, read
-from hpo.commands.options import add_declaration_options, add_figure, add_runs_dir, add_study
-from hpo.commands.outcome import DONE, complain
+from hpo.commands.exit_codes import DONE, complain
 from hpo.commands.parsing import Command, CommandParser
+from hpo.commands.shared_options import (
+    add_declaration_options,
+    add_declared_study,
+    add_figure,
+    add_runs_dir,
+    add_study,
+)
+from hpo.commands.targets import declared_study, read_record
 from hpo.commands.values import one_of, rate_of, warmup, whole_number
 
 if TYPE_CHECKING:
@@ -44,7 +50,7 @@ def _schedule(arguments: argparse.Namespace, out: Printer) -> int:
 def _advise(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.advice import advice_page, advise
 
-    study = declared(arguments)
+    study = declared_study(arguments)
     notes = advise(study)
     if arguments.json:
         told = {"study": study.name, "notes": [note.as_json() for note in notes]}
@@ -60,7 +66,7 @@ def _lr_find(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.lr_find import Ramp, check_narrowing, find_rates, write_narrowed
     from hpo.names import label
 
-    study, space = declared(arguments), arguments.write_space
+    study, space = declared_study(arguments), arguments.write_space
     ramp = Ramp(arguments.low, arguments.high, arguments.steps, arguments.seeds)
     figure = arguments.figure or arguments.runs_dir / f"lr_find_{study.name}.html"
     check_suffix(figure)
@@ -94,7 +100,7 @@ def _lr_find(arguments: argparse.Namespace, out: Printer) -> int:
 def _ladder(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.analysis.ladder import climb, ladder_page
 
-    record = read(arguments)
+    record = read_record(arguments)
     ladder = climb(record)
     if arguments.json:
         told = {"obstacle": ladder} if isinstance(ladder, str) else ladder.as_json()
@@ -143,7 +149,7 @@ def _add_schedule_arguments(schedule: CommandParser) -> None:
 
 
 def _add_advise_arguments(advise: CommandParser) -> None:
-    advise.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
+    add_declared_study(advise)
     add_declaration_options(advise)
 
 

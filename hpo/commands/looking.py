@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.commands.asked_for import read, trial_of
-from hpo.commands.options import JSON_TEXT, add_study, add_trial
-from hpo.commands.outcome import DONE
+from hpo.commands.exit_codes import DONE
 from hpo.commands.parsing import Command, CommandParser
+from hpo.commands.shared_options import JSON_TEXT, add_study, add_trial
+from hpo.commands.targets import read_record, trial_of
 from hpo.commands.values import whole_number
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _show(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo import as_json
     from hpo.output import study_page, trial_page
 
-    record = read(arguments)
+    record = read_record(arguments)
     trial = None if arguments.trial is None else trial_of(record, arguments)
     if arguments.json:
         told = as_json.study(record) if trial is None else as_json.trial(record, trial)
@@ -52,7 +52,7 @@ def _explain(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.as_json import document
     from hpo.explaining import explain, explanation_page
 
-    record = read(arguments)
+    record = read_record(arguments)
     found = explain(record, trial_of(record, arguments))
     out.show(*([document(found.as_json())] if arguments.json else explanation_page(found)))
     return DONE
@@ -64,7 +64,7 @@ def _compare(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.reading import read_study
 
     found = compare(
-        read(arguments),
+        read_record(arguments),
         arguments.others,
         lambda name: read_study(arguments.storage, name, arguments.runs_dir),
     )
@@ -107,7 +107,7 @@ def _report(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.reporting import write_as
 
     place = None if arguments.output is None else arguments.output.expanduser()
-    for path in write_as(read(arguments), arguments.format, place):
+    for path in write_as(read_record(arguments), arguments.format, place):
         out.say(label(path))
     return DONE
 
@@ -116,7 +116,7 @@ def _dashboard(arguments: argparse.Namespace, _out: Printer) -> int:
     from hpo.dashboard import Listening, serve
     from hpo.storage import locate
 
-    name = arguments.study and read(arguments).name
+    name = arguments.study and read_record(arguments).name
     database = locate(arguments.storage, arguments.runs_dir)
     edits = arguments.allow_edits
     storage = database.open_for_request() if edits else database.open_for_reading()

@@ -59,6 +59,6 @@ class Command:
     has_place: bool = True
     """It looks at studies that were run, which are somewhere."""
     has_json: bool = False
-    """What it prints can be had as JSON."""
+    """It is given `--json`; `leaderboard` and the actions of `cache` add it among their own."""
     description: str = ""
     """What its own help begins with, where that is not `text`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from hpo.commands.asked_for import declared, place_of, read
-from hpo.commands.options import add_study, add_study_options
-from hpo.commands.outcome import DONE, FAILED, INTERRUPTED, complain
+from hpo.commands.exit_codes import DONE, FAILED, INTERRUPTED, complain
 from hpo.commands.parsing import Command, CommandParser
+from hpo.commands.shared_options import add_declared_study, add_study, add_study_options
+from hpo.commands.targets import declared_study, place_of, read_record
 from hpo.commands.values import cluster, fuse
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _run(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.output import standing, study_result
     from hpo.view import choose_view
 
-    study = declared(arguments)
+    study = declared_study(arguments)
     options = RunOptions(
         trials=arguments.trials,
         time_limit_s=arguments.time_limit,
@@ -70,7 +70,7 @@ def _plan(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.slots import is_on_gpu
     from hpo.workers.devices import local_places
 
-    study = declared(arguments)
+    study = declared_study(arguments)
     places = local_places(
         RunOptions(
             jobs=arguments.jobs, gpus=arguments.gpus, trials_per_gpu=arguments.trials_per_gpu
@@ -132,7 +132,7 @@ def _stop(arguments: argparse.Namespace, out: Printer) -> int:
         arguments.storage, arguments.study, arguments.runs_dir, now=arguments.now, say=out.say
     )
     try:
-        record = read(arguments)
+        record = read_record(arguments)
     except DatabaseAwayError as error:  # which the driver on this machine could be stopped without
         out.say(f"{arguments.study}: {how}. How it stands cannot be read: {error}")
         return DONE
@@ -193,7 +193,7 @@ def _add_run_arguments(run: CommandParser) -> None:
 
 
 def _add_plan_arguments(plan: CommandParser) -> None:
-    plan.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
+    add_declared_study(plan)
     add_study_options(plan)
 
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.commands.asked_for import read
-from hpo.commands.options import add_study, add_trial
-from hpo.commands.outcome import DONE
+from hpo.commands.exit_codes import DONE
 from hpo.commands.parsing import Command, CommandParser
+from hpo.commands.shared_options import add_study, add_trial
+from hpo.commands.targets import read_record
 from hpo.commands.values import whole_number
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _translate(arguments: argparse.Namespace, out: Printer) -> int:
     from hpo.kept import find_kept
     from hpo.translating import lines_of, translations
 
-    run = find_kept(read(arguments), arguments.trial)
+    run = find_kept(read_record(arguments), arguments.trial)
     batches = [arguments.texts] if arguments.texts else lines_of(sys.stdin.fileno())
     for lines in translations(run, batches):
         out.show(*map(Text, lines))
@@ -35,13 +35,11 @@ def _translate(arguments: argparse.Namespace, out: Printer) -> int:
 
 
 def _export(arguments: argparse.Namespace, out: Printer) -> int:
-    from pathlib import Path
-
     from hpo.kept import find_kept
     from hpo.names import label
 
     name, folder = arguments.format
-    run = find_kept(read(arguments), arguments.trial)
+    run = find_kept(read_record(arguments), arguments.trial)
     from hpo.exporting import export  # loads pandas, which a mistake need not wait for
 
     out.say(f"{run.name}: {label(export(run, name, Path(folder).expanduser()))}")

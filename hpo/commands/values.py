@@ -101,7 +101,7 @@ def duration(name: str) -> Callable[[str], float]:
 
 def size(text: str) -> int:
     """The bytes in a size such as `500M` and `20G`."""
-    size = sizes.bytes_in(text)
-    if size is None:
+    found = sizes.bytes_in(text)
+    if found is None:
         raise CommandError("--limit must be a size above zero", got=text, allowed=sizes.EXAMPLES)
-    return size
+    return found

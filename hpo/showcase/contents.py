@@ -52,12 +52,15 @@ def lay_out(storage_url: str | None, name: str, runs: Path) -> dict[str, Any]:
     """
     database = locate(storage_url, runs)
     with found_study(database, name) as study:
-        known = study._storage.get_study_system_attrs(study._study_id)
-        # By these the dashboard knows them; a driver has other ids in its memory.
-        identifiers = {one.number: one._trial_id for one in study.get_trials(deepcopy=False)}
         record = record_of(detached(study), database, runs)
+        # By these the dashboard knows them; a driver has other ids in its memory. Read after the
+        # record, so that none of its trials is missing.
+        identifiers = {one.number: one._trial_id for one in study.get_trials(deepcopy=False)}
+        drawn = list(figures(record))
+        # Last, so that a person's note is hardly ever written between this and ours.
+        known = study._storage.get_study_system_attrs(study._study_id)
     board = _Board(known)
-    for figure_name, figure in figures(record):
+    for figure_name, figure in drawn:
         board.hang(figure_name, figure)
     if _OBJECTIVES not in known:
         board.set(_OBJECTIVES, [record.metric.name])
@@ -76,7 +79,8 @@ class _Board:
         self._known = known
         self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
         for key, value in known.items():
-            self.set(key, value)
+            if key.startswith("dashboard:plot_data:"):  # which a shorter figure has to blank
+                self.set(key, value)
 
     @property
     def news(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from hpo.events import (
 )
 from hpo.output import visible
 from hpo.processes import importing_us
+from hpo.showcase.child import STORAGE_FAILED
 from hpo.storage import StorageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _PAUSE_SHARE = 30.0
 """It rests this many times as long as it worked, so that it takes three percent of a core."""
 _SYNC_S = 5.0
 """How long it waits until the database has what the driver knows."""
+_LONGEST_PAUSE_S = 600.0
 _DRAWING_LIMIT_S = 600.0
 
 
@@ -47,45 +49,93 @@ class DrawingError(Exception):
     """What is shown of a study could not be drawn."""
 
 
-class Draw(Protocol):
-    """Says which system attributes of the study to set."""
-
-    def __call__(self, *, apart: bool) -> Mapping[str, Any]: ...
+class _StoppedError(Exception):
+    """Nobody waits any more for what was being drawn."""
 
 
-def draw(storage_url: str | None, name: str, runs: Path, *, apart: bool) -> Mapping[str, Any]:
-    """What `lay_out` says. With `apart` by another process, which takes with it what that needs:
-    some hundred MiB, and ten more for every hundred trials that were added.
+class Drawing(Protocol):
+    """Says which system attributes of the study to set, so that the dashboard shows it."""
 
-    Raises: DrawingError; without `apart` what `lay_out` raises.
-    """
-    if apart:
-        return _draw_apart(storage_url, name, runs)
-    from hpo.showcase.contents import lay_out
+    def here(self) -> Mapping[str, Any]:
+        """Draws in this process."""
+        ...
 
-    return lay_out(storage_url, name, runs)
+    def apart(self) -> Mapping[str, Any]:
+        """Draws elsewhere, so that what it takes is no memory of this process."""
+        ...
+
+    def stop(self) -> None:
+        """Ends what is drawn apart, now and from now on."""
+        ...
 
 
-def _draw_apart(storage_url: str | None, name: str, runs: Path) -> dict[str, Any]:
-    child = [sys.executable, "-P", "-m", "hpo.showcase.child", str(os.getpid())]
-    try:
-        drawn = subprocess.run(  # noqa: S603  # our own module
-            [*child, name, str(runs), storage_url or ""],
+class StudyDrawing:
+    """Draws by `lay_out`."""
+
+    def __init__(self, storage_url: str | None, name: str, runs: Path) -> None:
+        self._storage_url = storage_url
+        self._name = name
+        self._runs = runs
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
+
+    def here(self) -> Mapping[str, Any]:
+        """Raises: what `lay_out` raises."""
+        from hpo.showcase.contents import lay_out
+
+        return lay_out(self._storage_url, self._name, self._runs)
+
+    def apart(self) -> Mapping[str, Any]:
+        """By a process that ends with this thread at the latest. It takes with it what drawing
+        needs: some hundred MiB, and ten more for every hundred trials that were added.
+
+        Raises: DrawingError, in one line; StorageError.
+        """
+        try:
+            with self._lock:
+                if self._is_stopped:
+                    raise _StoppedError
+                child = self._child = self._start()
+            said, complaint = child.communicate(timeout=_DRAWING_LIMIT_S)
+        except OSError as error:
+            raise DrawingError(str(error)) from None
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            raise DrawingError(f"drawing took over {_DRAWING_LIMIT_S:.0f} s") from None
+        if self._is_stopped:
+            raise _StoppedError
+        if child.returncode == STORAGE_FAILED:
+            raise StorageError(_last_line(complaint))
+        if child.returncode < 0:
+            raise DrawingError(f"drawing was ended by signal {-child.returncode}")
+        if child.returncode > 0:
+            raise DrawingError(_last_line(complaint) or f"exit code {child.returncode}")
+        news: dict[str, Any] = json.loads(said)
+        return news
+
+    def stop(self) -> None:
+        with self._lock:
+            self._is_stopped = True
+            if self._child is not None:
+                self._child.kill()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        child = [sys.executable, "-P", "-m", "hpo.showcase.child", str(os.getpid())]
+        return subprocess.Popen(  # noqa: S603  # our own module
+            [*child, self._name, str(self._runs), self._storage_url or ""],
             env=importing_us(),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_DRAWING_LIMIT_S,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             process_group=0,  # a terminal's Ctrl-C is for the driver
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DrawingError(str(error)) from None
-    if drawn.returncode != 0:
-        said = drawn.stderr.decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(said) if line.strip()), "")
-        raise DrawingError(visible(last) or f"exit code {drawn.returncode}")
-    news: dict[str, Any] = json.loads(drawn.stdout)
-    return news
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode(errors="replace").split("\n")
+    return visible(next((line.strip() for line in reversed(lines) if line.strip()), ""))
 
 
 class Showcase:
@@ -94,15 +144,15 @@ class Showcase:
     def __init__(
         self,
         found: optuna.Study,
-        draw: Draw,
+        drawing: Drawing,
         observe: Observe,
     ) -> None:
         """`found` is the driver's study."""
         self._found = found
-        self._draw = draw
+        self._drawing = drawing
         self._observe = observe
         self._changed = threading.Condition()
-        self._is_stale = self._is_closing = self._has_complained = False
+        self._is_stale = self._is_closing = self._is_broken = self._has_complained = False
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> Self:
@@ -118,8 +168,9 @@ class Showcase:
         """Lays out how the study ended, unless it broke off."""
         with self._changed:
             self._is_closing = True
-            self._is_stale &= error is None
+            self._is_broken = error is not None
             self._changed.notify_all()
+        self._drawing.stop()
         self._thread.join()
 
     def __call__(self, event: Event) -> None:
@@ -135,15 +186,18 @@ class Showcase:
     def _work(self) -> None:
         rest_until = time.monotonic() + _LEAST_PAUSE_S
         while self._is_due(rest_until):
-            begun = time.monotonic()
+            begun, is_last = time.monotonic(), self._is_closing
             try:
-                self._lay_out()
-            except StorageError:
-                pass  # the driver says so itself
+                self._lay_out(is_last=is_last)
+            except StorageError:  # of which the driver tells itself
+                self._is_stale |= not is_last
+            except _StoppedError:
+                self._is_stale = True
             except Exception as error:
                 self._complain(error)
             took_s = time.monotonic() - begun
-            rest_until = begun + took_s + max(_LEAST_PAUSE_S, _PAUSE_SHARE * took_s)
+            pause_s = min(max(_LEAST_PAUSE_S, _PAUSE_SHARE * took_s), _LONGEST_PAUSE_S)
+            rest_until = begun + took_s + pause_s
 
     def _is_due(self, rest_until: float) -> bool:
         """Waits until there is something to do; false to end."""
@@ -153,7 +207,7 @@ class Showcase:
                 if self._is_stale and left_s <= 0:
                     break
                 self._changed.wait(left_s if self._is_stale else None)
-            is_due, self._is_stale = self._is_stale, False
+            is_due, self._is_stale = self._is_stale and not self._is_broken, False
             return is_due
 
     def _complain(self, error: Exception) -> None:
@@ -164,9 +218,11 @@ class Showcase:
                 told = f"{type(error).__name__}: {told}"
             self._observe(Note(f"the dashboard does not show all of the study ({told})"))
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, *, is_last: bool) -> None:
         give_up = time.monotonic() + _SYNC_S
-        trials.sync(self._found, lambda: time.monotonic() > give_up)
+        is_stored = trials.sync(self._found, lambda: not is_last and time.monotonic() > give_up)
+        if not is_stored:  # what is read would be older than what was laid out
+            raise StorageError("what the driver knows is not stored yet")
         # At the end memory is no concern, and the report draws by the same libraries.
-        news = self._draw(apart=not self._is_closing)
+        news = self._drawing.here() if is_last else self._drawing.apart()
         trials.set_system_attributes(self._found, news)

@@ -76,7 +76,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "no command given. Allowed: run, plan, studies, show, "),
+        ("", "no command given. Allowed: run, plan, status, stop, studies, "),
         ("rnu", "unknown command 'rnu'. Allowed: run, .* Did you mean 'run'?"),
         ("run", "the following arguments are required: --study. See `"),
         ("run --study", "argument --study: expected one argument. See `"),

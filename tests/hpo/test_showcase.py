@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+import optuna
 import pandas as pd
 import pytest
 from made_records import trial
@@ -22,9 +26,9 @@ from hpo.launch import Result, launch
 from hpo.options import RunOptions
 from hpo.processes import importing_us
 from hpo.showcase.contents import note_on, sample_lines, sample_store, thinned
-from hpo.showcase.observer import DrawingError, Showcase, draw
+from hpo.showcase.observer import DrawingError, Showcase, StudyDrawing
 from hpo.slots import Work
-from hpo.storage import locate
+from hpo.storage import StorageError, locate
 
 HOSTILE = (
     '</script><script>alert(1)</script> <img src=x onerror=alert(1)> \x1b[31m =HYPERLINK("x")'
@@ -46,12 +50,14 @@ def write_texts(folder: Path, **texts: list[str]) -> None:
         (folder / "artifacts" / f"step000012.validation.{name}").write_text(text, "utf-8")
 
 
-def run(study: Any, runs: Path, watch: Watcher, trials: int = 2) -> Result:
+def run(
+    study: Any, runs: Path, watch: Watcher, trials: int = 2, *, showcase: bool = True
+) -> Result:
     def slots(_: RunOptions, cache: Path) -> list[ToySlot]:
         return [WritingSlot(cache)]
 
     options = RunOptions(trials=trials, runs_dir=runs)
-    return launch(study, options, watch, make_slots=slots, showcase=True)
+    return launch(study, options, watch, make_slots=slots, showcase=showcase)
 
 
 def said(watch: Watcher) -> list[str]:
@@ -123,7 +129,6 @@ def test_what_fails_there_is_told_once_and_costs_no_trial(
         raise ZeroDivisionError("a figure\nwent wrong")
 
     monkeypatch.setattr("hpo.showcase.contents.figures", fail)
-    monkeypatch.setattr("hpo.showcase.observer._LEAST_PAUSE_S", 0.0)
     watch = Watcher()
     result = run(make_study(), tmp_path / "runs", watch)
     assert [one.state for one in result.record.trials] == ["complete", "complete"]
@@ -132,22 +137,36 @@ def test_what_fails_there_is_told_once_and_costs_no_trial(
     ]
 
 
+def test_a_process_draws_what_is_drawn_here(make_study: MakeStudy, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    run(make_study(), runs, Watcher(), showcase=False)
+    drawing = StudyDrawing(None, "toy", runs)
+    here = drawing.here()
+    assert {"dashboard:objective_names", "dashboard:1:note_ver"} < here.keys()
+    assert any(key.startswith("dashboard:plot_data:timeline:") for key in here)
+    assert drawing.apart() == here
+    run(make_study(), runs, Watcher(), trials=3)
+    assert drawing.apart() == {}  # all of it is there
+
+
 def test_a_process_that_draws_says_in_a_line_why_it_cannot(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     run(make_study(), runs, Watcher())
-    assert draw(None, "toy", runs, apart=True) == {}  # all of it is there
     with pytest.raises(DrawingError, match="no study 'other' has been run here"):
-        draw(None, "other", runs, apart=True)
+        StudyDrawing(None, "other", runs).apart()
+    (runs / "hpo.db").write_bytes(b"no database")
+    with pytest.raises(StorageError, match=r"hpo\.db"):
+        StudyDrawing(None, "toy", runs).apart()
 
 
 def test_what_a_driver_draws_with_is_not_in_its_memory(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from hpo.showcase.observer import draw\n"
+        "from hpo.showcase.observer import StudyDrawing\n"
         "import hpo.launch\n"
-        "try: draw(None, 'none', pathlib.Path(sys.argv[1]), apart=True)\n"
+        "try: StudyDrawing(None, 'none', pathlib.Path(sys.argv[1])).apart()\n"
         "except Exception as error: print(error)\n"
         "print({'pandas', 'plotly', 'optuna_dashboard'} & sys.modules.keys())\n"
     )
@@ -156,36 +175,99 @@ def test_what_a_driver_draws_with_is_not_in_its_memory(tmp_path: Path) -> None:
     assert told.stdout.splitlines()[-1] == "set()"
 
 
-def test_it_draws_while_the_study_runs_and_not_after_it_broke_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    drawn: list[bool] = []
-    pause = "hpo.showcase.observer._LEAST_PAUSE_S"
-    monkeypatch.setattr(pause, 0.0)
+ENDED = TrialEnded(0, "complete", 1.0, 12, "", 1.0, True)
 
-    def note(*, apart: bool) -> dict[str, Any]:
-        drawn.append(apart)
+
+class Sketch:
+    """A drawing that shows nothing and remembers where it was made."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.made: list[str] = []
+        self._fails = fails
+        self._stopped = threading.Event()
+
+    def here(self) -> dict[str, Any]:
+        return self._make("here")
+
+    def apart(self) -> dict[str, Any]:
+        return self._make("apart")
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _make(self, where: str) -> dict[str, Any]:
+        self.made.append(where)
+        if self._fails:
+            raise ZeroDivisionError("a figure\nwent wrong")
         return {}
 
-    told = Watcher()
-    ended = TrialEnded(0, "complete", 1.0, 12, "", 1.0, True)
-    with Showcase(_Nothing(), note, told) as showcase:  # type: ignore[arg-type]
-        showcase(ended)
-        while not drawn:
-            pass
-        showcase(ended)
-    assert drawn[0] is True
-    assert drawn[-1] is False  # at the end, beside the report
-    assert told.of(TrialEnded) == [ended, ended]
-    drawn.clear()
-    monkeypatch.setattr(pause, 60.0)
+    def wait(self) -> None:
+        """Until it has been made once more than now."""
+        before, end = len(self.made), time.monotonic() + 30
+        while len(self.made) == before:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+
+def test_it_draws_apart_while_the_study_runs_and_here_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pause = "hpo.showcase.observer._LEAST_PAUSE_S"
+    monkeypatch.setattr(pause, 0.0)
+    told, sketch = Watcher(), Sketch()
+    with Showcase(_Nothing(), sketch, told) as showcase:  # type: ignore[arg-type]
+        showcase(ENDED)
+        sketch.wait()
+        monkeypatch.setattr(pause, 60.0)
+        showcase(ENDED)
+    assert sketch.made[0] == "apart"
+    assert sketch.made[-1] == "here"
+    assert told.of(TrialEnded) == [ENDED, ENDED]
+
+
+def test_nothing_is_drawn_after_a_study_broke_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.showcase.observer._LEAST_PAUSE_S", 60.0)
+    sketch = Sketch()
     with (
         pytest.raises(KeyError),
-        Showcase(_Nothing(), note, told) as showcase,  # type: ignore[arg-type]
+        Showcase(_Nothing(), sketch, Watcher()) as showcase,  # type: ignore[arg-type]
     ):
-        showcase(ended)
+        showcase(ENDED)
         raise KeyError
-    assert drawn == []
+    assert sketch.made == []
+
+
+def test_what_fails_again_and_again_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.showcase.observer._LEAST_PAUSE_S", 0.0)
+    monkeypatch.setattr("hpo.showcase.observer._LONGEST_PAUSE_S", 0.0)
+    told, sketch = Watcher(), Sketch(fails=True)
+    with Showcase(_Nothing(), sketch, told) as showcase:  # type: ignore[arg-type]
+        for _ in range(3):
+            showcase(ENDED)
+            sketch.wait()
+    assert len(said(told)) == 1
+
+
+def test_a_study_that_ends_does_not_wait_for_what_is_drawn_apart(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    run(make_study(), runs, Watcher(), showcase=False)
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+    def start(_: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(sleeping, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    monkeypatch.setattr(StudyDrawing, "_start", start)
+    monkeypatch.setattr("hpo.showcase.observer._LEAST_PAUSE_S", 0.0)
+    drawing, told, found = StudyDrawing(None, "toy", runs), Watcher(), optuna.create_study()
+    with Showcase(found, drawing, told) as showcase:
+        showcase(ENDED)
+        while drawing._child is None:
+            time.sleep(0.001)
+    assert drawing._child.returncode == -signal.SIGKILL
+    assert "dashboard:objective_names" in found._storage.get_study_system_attrs(found._study_id)
+    assert said(told) == []
 
 
 class _Nothing:

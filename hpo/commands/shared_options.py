@@ -27,6 +27,11 @@ def add_trial(command: CommandParser, *, nargs: str | None = None, default: str 
     )
 
 
+def add_declared_study(command: CommandParser) -> None:
+    """A study that may be run."""
+    command.add_argument("study", metavar="STUDY", help="declared study, or its .toml file")
+
+
 def add_study_options(command: CommandParser) -> None:
     """What changes a declared study and its budget."""
     command.add_argument(
@@ -91,6 +96,7 @@ def add_declaration_options(command: CommandParser) -> None:
 
 
 def add_place(command: CommandParser) -> None:
+    """Where studies are that were run."""
     add_runs_dir(command)
     command.add_argument(
         "--storage",
@@ -101,6 +107,7 @@ def add_place(command: CommandParser) -> None:
 
 
 def add_runs_dir(command: CommandParser) -> None:
+    """Where files of studies are."""
     command.add_argument(
         "--runs-dir",
         type=Path,
@@ -111,6 +118,7 @@ def add_runs_dir(command: CommandParser) -> None:
 
 
 def add_figure(command: CommandParser, default: str) -> None:
+    """Where to draw what is printed; `default` says in words where without it."""
     command.add_argument(
         "--figure",
         type=Path,
@@ -120,4 +128,5 @@ def add_figure(command: CommandParser, default: str) -> None:
 
 
 def add_json(command: CommandParser) -> None:
+    """The same for programs."""
     command.add_argument("--json", action="store_true", help=JSON_TEXT)

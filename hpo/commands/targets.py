@@ -1,11 +1,11 @@
-"""What a command line asks for: a study, a trial, and where they are."""
+"""What a command is about: a study, a trial, and where they are."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpo.commands.options import DEFAULT_RUNS_DIR
 from hpo.commands.parsing import CommandError
+from hpo.commands.shared_options import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     import argparse
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hpo.records import StudyRecord, TrialRecord
 
 
-def declared(arguments: argparse.Namespace) -> Study:
+def declared_study(arguments: argparse.Namespace) -> Study:
     """The study that was asked for, with what the options change of it."""
     from hpo.declarations import load_study
 
@@ -29,13 +29,15 @@ def declared(arguments: argparse.Namespace) -> Study:
     )
 
 
-def read(arguments: argparse.Namespace) -> StudyRecord:
+def read_record(arguments: argparse.Namespace) -> StudyRecord:
+    """The study that was run and asked for. Raises: UnknownStudyError; StorageError."""
     from hpo.reading import read_study
 
     return read_study(arguments.storage, arguments.study, arguments.runs_dir)
 
 
 def trial_of(record: StudyRecord, arguments: argparse.Namespace) -> TrialRecord:
+    """The trial of it that was asked for. Raises: CommandError if there is none."""
     for trial in record.trials:
         if trial.number == arguments.trial:
             return trial
