@@ -3,7 +3,7 @@
 Sources and hypotheses are token ids without specials. Sentences are decoded in batches of similar
 length and leave their batch when they are done; the answers come in the order of the sources.
 
-Legend: B sentences, W beams a sentence, V vocabulary, K stacked models.
+Legend: B sentences, W beams a sentence, R of them that run, V vocabulary, K stacked models.
 """
 
 from __future__ import annotations
@@ -168,9 +168,9 @@ class _Beams:
     sentences: Tensor
     """[B], which sentence of the batch each is."""
     tokens: Tensor
-    """[B, W, max_len], running hypotheses."""
+    """[B, R, max_len], running hypotheses: one a sentence to begin with, then W."""
     scores: Tensor
-    """[B, W], their log-probabilities, best first; -inf where there is none."""
+    """[B, R], their log-probabilities, best first; -inf where there is none."""
     finished: Tensor
     """[B, W], penalized scores of the best finished hypotheses, best first; -inf where none."""
     best: Tensor
@@ -188,24 +188,26 @@ def _beam_search(
 ) -> list[list[int]]:
     """The best hypotheses of sources [B, S], what follows the first `<eos>` meaningless."""
     count, device = len(src), src.device
-    state = model.start(src, width)
-    scores = torch.full((count, width), -torch.inf, device=device)
+    # All begin alike, so one hypothesis is enough, if it has as many extensions as are sought.
+    running = 1 if model.embedding.num_embeddings >= 2 * width else width
+    state = model.start(src, running)
+    scores = torch.full((count, running), -torch.inf, device=device)
     scores[:, 0] = 0
     beams = _Beams(
         sentences=torch.arange(count, device=device),
-        tokens=torch.full((count, width, max_len), EOS_ID, device=device),
+        tokens=torch.full((count, running, max_len), EOS_ID, device=device),
         scores=scores,
         finished=torch.full((count, width), -torch.inf, device=device),
         best=torch.full((count, max_len), EOS_ID, device=device),
     )
     written = torch.full((count, max_len), EOS_ID, device=device)
-    last = torch.full((count, width), BOS_ID, device=device)
+    last = torch.full((count, running), BOS_ID, device=device)
     for place in range(max_len):
         logits = model.project(model.step(last, state)).float()
         parents, last = _advance(beams, logits, place, length_penalty)
         # A running hypothesis is compared as if it ended here.
-        running = beams.scores[:, 0] / (place + 1) ** length_penalty
-        is_open = running > beams.finished[:, -1]
+        ended = beams.scores[:, 0] / (place + 1) ** length_penalty
+        is_open = ended > beams.finished[:, -1]
         if place + 1 == max_len:
             is_open = torch.zeros_like(is_open)
         written[beams.sentences] = beams.best
@@ -216,20 +218,20 @@ def _beam_search(
             state.select_sentences(rows)
             beams.select(rows)
             parents, last = parents[rows], last[rows]
-        state.select_rows((rows[:, None] * width + parents).flatten())
+        state.select_rows((rows[:, None] * logits.size(1) + parents).flatten())
     return written.tolist()
 
 
 def _advance(
     beams: _Beams, logits: Tensor, place: int, length_penalty: float
 ) -> tuple[Tensor, Tensor]:
-    """Extends every hypothesis by one token: logits [B, W, V] -> parents and tokens, both [B, W].
+    """Extends every hypothesis by one token: logits [B, R, V] -> parents and tokens, both [B, W].
 
     Of the 2 W best extensions those that end, if among the W best, are finished hypotheses; the W
     best of the others run on.
     """
-    width, max_len = beams.tokens.shape[1:]
-    top, token, parent = _best_extensions(beams.scores, logits)
+    width, max_len = beams.finished.size(1), beams.tokens.size(2)
+    top, token, parent = _best_extensions(beams.scores, logits, 2 * width)
     ends = token == EOS_ID
     if place + 1 == max_len:
         ends = torch.ones_like(ends)
@@ -251,14 +253,12 @@ def _advance(
     return parent, token
 
 
-def _best_extensions(scores: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The 2 W most probable extensions of each sentence: scores, tokens and parents, all [B, 2 W].
-
-    Each beam's own best are found first.
+def _best_extensions(scores: Tensor, logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` most probable extensions of each sentence: scores, tokens and parents, all
+    [B, count]. Each hypothesis's own best are found first.
     """
-    width, vocab = logits.shape[1:]
     # One pass over each row, which stays in the cache: `logsumexp` alone takes longer.
-    log_probs, tokens = largest(logits.log_softmax(-1), min(2 * width, vocab))
+    log_probs, tokens = largest(logits.log_softmax(-1), min(count, logits.size(-1)))
     candidates = (scores[..., None] + log_probs).flatten(1)
-    top, places = candidates.topk(min(2 * width, candidates.size(1)))
+    top, places = candidates.topk(min(count, candidates.size(1)))
     return top, tokens.flatten(1).gather(1, places), places // tokens.size(-1)
