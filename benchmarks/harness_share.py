@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import hpo
+from hpo.declarations import load_study
 from hpo.events import Event, TrialEvaluated, TrialStarted
 from hpo.records import StudyRecord, TrialRecord
 from hpo.spans import Span
@@ -53,9 +54,8 @@ class _Watch:
 def main() -> None:
     """Runs the study and prints the shares."""
     arguments = _parse()
-    changes = dict(one.split("=", 1) for one in arguments.set)
-    changes |= {"finals.top": 1, "finals.seeds": 0}
-    study = hpo.load_study(arguments.study, data="pocket", overrides=changes)
+    changes = [*arguments.set, "finals.top=1", "finals.seeds=0"]
+    study = load_study(arguments.study, data="pocket", overrides=changes)
     watch = _Watch()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         result = hpo.run(

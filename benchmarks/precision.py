@@ -18,11 +18,10 @@ from pathlib import Path
 
 import torch
 
-import hpo
 from core.precision import choose
 from core.run import run
 from core.task import Evaluation, Placement, Progress, Verdict
-from hpo.declarations import Study
+from hpo.declarations import Study, load_study
 from hpo.declarations.assembly import build_repeat, end_points
 
 
@@ -30,14 +29,13 @@ def main() -> int:
     """Trains, prints scores and what they say; returns 1 where more than seeds makes the gap."""
     arguments = _parse()
     names = ("fp32", arguments.lower)
-    changes = dict(one.split("=", 1) for one in arguments.set)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scores: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(1, arguments.seeds + 1):
             for name in names:
-                overrides = {**changes, "protocol.precision": name}
-                study = hpo.load_study(arguments.study, data=arguments.data, overrides=overrides)
+                overrides = [*arguments.set, f"protocol.precision={name}"]
+                study = load_study(arguments.study, data=arguments.data, overrides=overrides)
                 assert choose(name, torch.device(device)).name == name
                 placement = Placement(device, arguments.threads)
                 scores[name].append(_score(study, seed, placement, Path(folder), name))
