@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from core.precision import choose
 from core.run import run
 from core.task import Evaluation, Placement, Progress, Verdict
 from hpo.declarations import Study, load_study
@@ -36,7 +35,6 @@ def main() -> int:
             for name in names:
                 overrides = [*arguments.set, f"protocol.precision={name}"]
                 study = load_study(arguments.study, data=arguments.data, overrides=overrides)
-                assert choose(name, torch.device(device)).name == name
                 placement = Placement(device, arguments.threads)
                 scores[name].append(_score(study, seed, placement, Path(folder), name))
                 print(f"seed {seed}, {name}: {scores[name][-1]:.3f}", flush=True)
