@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"faults: no such fault, got {arguments.only}. Allowed: {names}.", file=sys.stderr)
         return MISTAKE
     if arguments.jobs > 1:
-        return _inject_together(chosen, arguments)
+        return _inject_together(chosen, arguments, argv)
     begun, rows = time.monotonic(), []
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     bench = Bench(folder, seed=arguments.seed, short=arguments.short, storage=arguments.storage)
@@ -58,12 +58,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nWhat there was is in {folder}")
     if arguments.csv is not None:
         _write_csv(arguments.csv, rows)
-    _print_end(sum(row.injections for row in rows), begun, arguments.seed)
-    print(f"python -m benchmarks.faults {shlex.join(argv)}".rstrip())
+    _print_end(sum(row.injections for row in rows), begun, arguments.seed, argv)
     return 0 if is_good else 1
 
 
-def _inject_together(chosen: Sequence[Fault], arguments: argparse.Namespace) -> int:
+def _inject_together(
+    chosen: Sequence[Fault], arguments: argparse.Namespace, argv: Sequence[str]
+) -> int:
     """The same with several families at a time; what each prints comes when it has ended."""
     options = ["--seed", str(arguments.seed), *(["--short"] if arguments.short else [])]
     if arguments.storage is not None:
@@ -71,27 +72,27 @@ def _inject_together(chosen: Sequence[Fault], arguments: argparse.Namespace) -> 
     families: dict[str, list[str]] = {}
     for fault in chosen:
         families.setdefault(fault.family, []).append(fault.name)
-    begun, injections, code = time.monotonic(), 0, 0
+    begun, is_good = time.monotonic(), True
     found = []
-    for printed, family_code, rows in inject_families(families, options, arguments.jobs):
+    for printed, code, rows in inject_families(families, options, arguments.jobs):
         print(printed, flush=True)
-        injections += sum(int(row["injections"]) for row in rows)
-        code = max(code, family_code)
+        is_good &= code == 0  # a signal's is below 0
         found += rows
     if arguments.csv is not None:
         with arguments.csv.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(found)
-    _print_end(injections, begun, arguments.seed)
-    return code
+    _print_end(sum(int(row["injections"]) for row in found), begun, arguments.seed, argv)
+    return 0 if is_good else 1
 
 
-def _print_end(injections: int, begun: float, seed: int) -> None:
+def _print_end(injections: int, begun: float, seed: int, argv: Sequence[str]) -> None:
     minutes = (time.monotonic() - begun) / 60
     print(
         f"\n{injections} injections in {minutes:.1f} minutes; seed {seed}, the studies' own "
-        f"{SEED}; {_machine()}"
+        f"{SEED}; {_machine()}\n"
+        f"python -m benchmarks.faults {shlex.join(argv)}".rstrip()
     )
 
 

@@ -6,8 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -181,10 +181,10 @@ ENDED = TrialEnded(0, "complete", 1.0, 12, "", 1.0, True)
 class Sketch:
     """A drawing that shows nothing and remembers where it was made."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        """`then` is called by whoever draws, before it rests."""
         self.made: list[str] = []
-        self._fails = fails
-        self._stopped = threading.Event()
+        self._then = then
 
     def here(self) -> dict[str, Any]:
         return self._make("here")
@@ -193,18 +193,17 @@ class Sketch:
         return self._make("apart")
 
     def stop(self) -> None:
-        self._stopped.set()
+        """Nothing is drawn apart that takes any time."""
 
     def _make(self, where: str) -> dict[str, Any]:
         self.made.append(where)
-        if self._fails:
-            raise ZeroDivisionError("a figure\nwent wrong")
+        self._then()
         return {}
 
-    def wait(self) -> None:
-        """Until it has been made once more than now."""
-        before, end = len(self.made), time.monotonic() + 30
-        while len(self.made) == before:
+    def wait_for(self, count: int) -> None:
+        """Until it has been made so often."""
+        end = time.monotonic() + 30
+        while len(self.made) < count:
             assert time.monotonic() < end
             time.sleep(0.001)
 
@@ -214,14 +213,13 @@ def test_it_draws_apart_while_the_study_runs_and_here_when_it_ends(
 ) -> None:
     pause = "hpo.showcase.observer._LEAST_PAUSE_S"
     monkeypatch.setattr(pause, 0.0)
-    told, sketch = Watcher(), Sketch()
+    told = Watcher()
+    sketch = Sketch(lambda: monkeypatch.setattr(pause, 60.0))  # so it is drawn once, and rests
     with Showcase(_Nothing(), sketch, told) as showcase:  # type: ignore[arg-type]
         showcase(ENDED)
-        sketch.wait()
-        monkeypatch.setattr(pause, 60.0)
+        sketch.wait_for(1)
         showcase(ENDED)
-    assert sketch.made[0] == "apart"
-    assert sketch.made[-1] == "here"
+    assert sketch.made == ["apart", "here"]
     assert told.of(TrialEnded) == [ENDED, ENDED]
 
 
@@ -240,11 +238,15 @@ def test_nothing_is_drawn_after_a_study_broke_off(monkeypatch: pytest.MonkeyPatc
 def test_what_fails_again_and_again_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.showcase.observer._LEAST_PAUSE_S", 0.0)
     monkeypatch.setattr("hpo.showcase.observer._LONGEST_PAUSE_S", 0.0)
-    told, sketch = Watcher(), Sketch(fails=True)
+
+    def fail() -> None:
+        raise ZeroDivisionError("a figure\nwent wrong")
+
+    told, sketch = Watcher(), Sketch(fail)
     with Showcase(_Nothing(), sketch, told) as showcase:  # type: ignore[arg-type]
-        for _ in range(3):
+        for count in (1, 2, 3):
             showcase(ENDED)
-            sketch.wait()
+            sketch.wait_for(count)
     assert len(said(told)) == 1
 
 
