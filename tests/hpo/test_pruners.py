@@ -27,8 +27,8 @@ TWO = Grid((("first", 70), ("second", 140)), 10)
 
 
 def _study(*curves: dict[int, float], direction: str = "maximize") -> optuna.Study:
-    """A study of complete trials with these curves."""
-    study = optuna.create_study(direction=direction)
+    """A study of complete trials with these curves; hyperband's brackets hang on its name."""
+    study = optuna.create_study(study_name="pruned", direction=direction)
     for curve in curves:
         study.add_trial(create_trial(value=list(curve.values())[-1], intermediate_values=curve))
     return study
@@ -323,7 +323,8 @@ def test_ranks_stop_nobody_before_they_are_known_to_predict(
     assert isinstance(measured, Measured)
     five, six = _study(*_agreeing(4)), _study(*_agreeing(6))
     assert not _is_pruned(measured, five, hopeless)
-    # The brackets of hyperband hang on the number, and in the last ones nobody is stopped.
+    # The brackets of hyperband hang on the study's name and the trial's number, and in the last
+    # ones nobody is stopped.
     stopped = {_is_pruned(always, six, hopeless) for _ in range(9)}
     assert True in stopped
     trial = six.get_trials()[-1]
