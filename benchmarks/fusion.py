@@ -2,10 +2,10 @@
 
     python -m benchmarks.fusion --d-model 128 256 512 --sizes 1 2 4 8 16 32
 
-On the built-in corpus, or with --data on a folder laid out as docs/own-data.md says. Batches are
-of like length within a member and differ between members, so that filling them up is in the
-figures. Seconds on the CPU are of this thread, so that a busy machine disturbs less. Calls are the
-operations of a step that compute: what a GPU that waits for launches has to wait for.
+On the built-in corpus, or with --data on a folder laid out as docs/own-data.md says. Members'
+batches differ, so that filling them up is in the figures. Seconds on the CPU are of this thread,
+so that a busy machine disturbs less. Calls are the operations of a step that compute: what a GPU
+that waits for launches has to wait for.
 """
 
 from __future__ import annotations

@@ -27,19 +27,22 @@ import torch
 
 from benchmarks.decoding import Steered
 from core.nn import token_cross_entropy
+from core.nn.blocks import block_rows, lay_out
 from core.optimizer import StageOptimizer
 from core.precision import Precision, choose
 from core.registry import find_task
 from core.run import run
 from core.settings import RunConfig
 from core.task import Evaluation, Placement, Progress, Stage, Verdict
+from core.translation.batching import BatchPlan
 from core.translation.decoding import beam_search, greedy
 from core.translation.effort import update_flops
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings, PretrainSettings
 from core.translation.special import PAD_ID, SPECIAL_TOKENS
+from core.translation.tokens import TokenRows
 
-_WARMUP = 3
+_WARMUP, _BATCHES = 3, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,27 +113,28 @@ def _training(
     model = Transformer(settings, vocab, PAD_ID).to(device)
     stage = Stage("pretrain", 0, 10_000, PretrainSettings(), 1, 10_000, 1.0)
     optimizer = StageOptimizer(model, stage, precision)
-    # Lengths differ by the step as those of buckets do.
-    lengths = [max(arguments.length + change, 2) for change in (-2, 0, 2)]
-    first = len(SPECIAL_TOKENS)
-    batches = itertools.cycle(
-        [torch.randint(first, vocab, (3, batch, length), device=device) for length in lengths]
+    sources = _drawn_sentences(arguments, _BATCHES * batch)
+    rows = TokenRows.of(sources)
+    plan = BatchPlan(
+        rows, rows, batch_size=batch, max_len=64, seed=1, block_rows=block_rows(device)
     )
+    batches = itertools.cycle([plan.batch(step).to(device) for step in range(_BATCHES)])
 
     def step() -> None:
-        src, tgt_in, labels = next(batches)
+        drawn = next(batches)
         with precision.autocast():
             loss = token_cross_entropy(
-                model(src, tgt_in),
+                model.read(drawn.src, drawn.tgt_in),
                 model.embedding.weight,
-                labels,
+                lay_out(drawn.labels),
                 ignore_id=PAD_ID,
                 label_smoothing=0.1,
             )
         optimizer.update(loss)
 
     seconds = _seconds_of(device, arguments.repeats, step)
-    length = sum(lengths) / len(lengths)
+    # With `<eos>`.
+    length = sum(min(len(source) + 1, 64) for source in sources) / len(sources)
     share = batch * update_flops(settings, vocab, length, length) / seconds / peak
     setting = f"d_model {d_model}, batch {batch}, {precision.name}"
     yield Figure("training", setting, batch * length / seconds, "target tokens/s")
@@ -142,12 +146,7 @@ def _decoding(
 ) -> Iterator[Figure]:
     model = Steered(_settings(arguments, d_model), arguments.vocab, PAD_ID).to(device)
     model.mean_length = arguments.length
-    dice = random.Random(1)
-    ids = range(len(SPECIAL_TOKENS), arguments.vocab)
-    sources = [
-        dice.choices(ids, k=max(1, round(dice.gauss(arguments.length, arguments.length / 3))))
-        for _ in range(arguments.sentences)
-    ]
+    sources = _drawn_sentences(arguments, arguments.sentences)
     for name, beam_size in (("greedy", 1), (f"beam {arguments.beam_size}", arguments.beam_size)):
 
         def decode(beam_size: int = beam_size) -> None:
@@ -159,6 +158,14 @@ def _decoding(
 
         seconds = _seconds_of(device, 1, decode)
         yield Figure(name, f"d_model {d_model}", len(sources) / seconds, "sentences/s")
+
+
+def _drawn_sentences(arguments: argparse.Namespace, count: int) -> list[list[int]]:
+    """Random tokens, of lengths that vary as captions' do."""
+    dice = random.Random(1)
+    ids = range(len(SPECIAL_TOKENS), arguments.vocab)
+    lengths = (dice.gauss(arguments.length, arguments.length / 3) for _ in range(count))
+    return [dice.choices(ids, k=max(1, round(length))) for length in lengths]
 
 
 def _trials(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:

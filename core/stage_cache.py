@@ -31,7 +31,7 @@ from core.task import Evaluation, Stage
 
 logger = logging.getLogger(__name__)
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised when the loop, the optimizer or a schedule changes its numbers: old results rest."""
 
 _WAIT_POLL_S = 0.25

@@ -67,6 +67,9 @@ def worker(*, folder: str, cache: str, pairs: int, digest: str, batches: int) ->
 
     Of its memory, what is its own and what it shares with the system's page cache.
     """
+    import torch
+
+    from core.nn.blocks import block_rows
     from core.translation.batching import BatchPlan
     from core.translation.prepared import load_prepared
 
@@ -76,7 +79,14 @@ def worker(*, folder: str, cache: str, pairs: int, digest: str, batches: int) ->
     data = load_prepared(*settings, digest, Path(cache))
     assert data.digest == digest
     train = data.train["pretrain"]
-    plan = BatchPlan(train.src, train.tgt, batch_size=128, max_len=64, seed=1)
+    plan = BatchPlan(
+        train.src,
+        train.tgt,
+        batch_size=128,
+        max_len=64,
+        seed=1,
+        block_rows=block_rows(torch.device("cpu")),
+    )
     plan.batch(0)
     opened = time.process_time()
     for step in range(batches):

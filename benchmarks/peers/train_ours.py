@@ -32,8 +32,11 @@ class _TimedTask(TranslationTask):
 
     def batch(self, stage: Stage, step: int) -> Batch:
         batch = super().batch(stage, step)
-        src, tgt = (int((ids != PAD_ID).sum()) for ids in (batch.src, batch.labels))
-        self._window.begin_update(len(batch.src), src, tgt)
+        src, tgt = (
+            sum(int((block != PAD_ID).sum()) for block in side)
+            for side in (batch.src, batch.labels)
+        )
+        self._window.begin_update(sum(map(len, batch.src)), src, tgt)
         return batch
 
     def evaluate(self, model: torch.nn.Module, *, final: bool) -> Scores:

@@ -1,13 +1,12 @@
 """Trains Marian by `transformers`' Seq2SeqTrainer, as people write it, or tuned for this CPU.
 
-As people write it: random batches, fp32, the attention that `transformers` chooses. Tuned: the
-very batches that ours trains on, which pad less than `group_by_length` does, plain attention, bf16
+As people write it: random batches, fp32, the attention that `transformers` chooses. Tuned: its
+batches of like length (which learn less by an update, docs/decisions/0037), plain attention, bf16
 where the CPU has instructions for it. Both have the recipe's label smoothing; the rest is default.
 """
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,9 @@ from benchmarks.peers.setting import (
 )
 from benchmarks.peers.window import Window
 from core.precision import choose
-from core.translation.batching import BatchPlan
 from core.translation.pretrained import pretrained_tokenizer
 from core.translation.settings import ModelSettings
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
-from core.translation.tokens import TokenRows
 
 
 class _Closing(TrainerCallback):
@@ -84,9 +81,6 @@ def measure(request: Request) -> dict[str, Any]:
     tuned, updates = request["tuned"], request["warmup"] + request["steps"]
     corpora, tokenizer = read_captions(Path(request["data"]), Path(request["cache"]))
     src, tgt = encode(tokenizer, corpora.pretrain.train)
-    if tuned:
-        rows = _our_batches(src, tgt, updates, seed=request["seed"])
-        src, tgt = [src[row] for row in rows], [tgt[row] for row in rows]
     precision = choose("auto", torch.device("cpu")).name if tuned else "fp32"
     wrapped = pretrained_tokenizer(tokenizer, MAX_LEN)
     model = MarianMTModel(
@@ -107,7 +101,7 @@ def measure(request: Request) -> dict[str, Any]:
             disable_tqdm=True,
             bf16=precision == "bf16",
             save_strategy="no",
-            train_sampling_strategy="sequential" if tuned else "random",
+            train_sampling_strategy="group_by_length" if tuned else "random",
         )
         trainer = _TimedTrainer(
             model=model,
@@ -121,17 +115,6 @@ def measure(request: Request) -> dict[str, Any]:
         trainer.add_callback(closing)
         trainer.train()
     return closing.found | {"precision": precision}
-
-
-def _our_batches(
-    src: list[list[int]], tgt: list[list[int]], updates: int, *, seed: int
-) -> list[int]:
-    """The pairs of the project's batches one after the other; its one smaller batch left out."""
-    src_rows, tgt_rows = TokenRows.of(src), TokenRows.of(tgt)
-    plan = BatchPlan(src_rows, tgt_rows, batch_size=BATCH_SIZE, max_len=MAX_LEN, seed=seed)
-    batches = (plan.rows(step).tolist() for step in itertools.count())
-    whole = (rows for rows in batches if len(rows) == BATCH_SIZE)
-    return list(itertools.chain.from_iterable(itertools.islice(whole, updates)))
 
 
 def _marian_config(settings: ModelSettings, vocab_size: int, *, tuned: bool) -> MarianConfig:

@@ -1,6 +1,6 @@
 """Building blocks of Transformers, shared by every task."""
 
-from core.nn.attention import CrossAttention, SelfAttention
+from core.nn.attention_layers import CrossAttention, SelfAttention
 from core.nn.dropout import Dropout
 from core.nn.feed_forward import FeedForward
 from core.nn.gru import Gru

@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from core.nn.dropout import keep_mask
-from core.nn.projections import projection
 
 
 def prefers_sdpa(device: torch.device) -> bool:
@@ -46,21 +45,21 @@ def attend(
     if prefers_sdpa(groups[0].device):
         query, key, value = _parts(groups)
         if causal and attend_mask is not None:
-            attend_mask = attend_mask & _causal_mask(query.size(-2), key.size(-2), key.device)
+            attend_mask = attend_mask & causal_mask(query.size(-2), key.size(-2), key.device)
             causal = False
         return F.scaled_dot_product_attention(
             query, key, value, attend_mask, dropout_p=dropout, is_causal=causal
         )
     batch, heads, queries = groups[0].shape[1:4]
     if causal:
-        causal_mask = _causal_mask(queries, groups[-1].size(3), groups[0].device)
-        attend_mask = causal_mask if attend_mask is None else attend_mask & causal_mask
+        past = causal_mask(queries, groups[-1].size(3), groups[0].device)
+        attend_mask = past if attend_mask is None else attend_mask & past
     flat = [group.flatten(1, 2) for group in groups]
     if torch.is_grad_enabled():
         apply = _PlainAttention.apply
         read: Tensor = apply(attend_mask, heads, dropout, *flat)  # type: ignore[no-untyped-call]
     else:
-        weights, kept, value = _attention_weights(attend_mask, heads, dropout, *flat)
+        weights, kept, value = attention_weights(attend_mask, heads, dropout, *flat)
         read = _weighted_sum(weights if kept is None else weights * kept, value)
     return read.view(batch, heads, queries, -1)
 
@@ -71,7 +70,8 @@ def attend_bias(attend_mask: Tensor, dtype: torch.dtype) -> Tensor:
     return bias.masked_fill_(~attend_mask, torch.finfo(dtype).min)
 
 
-def _causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+    """[T, S], true where a query may see a key: up to itself."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
 
 
@@ -86,7 +86,7 @@ class _PlainAttention(torch.autograd.Function):
         ctx: Any, attend_mask: Tensor | None, heads: int, dropout: float, *groups: Tensor
     ) -> Tensor:
         """Groups [parts, N, T or S, K] -> [N, T, K]."""
-        weights, kept, value = _attention_weights(attend_mask, heads, dropout, *groups)
+        weights, kept, value = attention_weights(attend_mask, heads, dropout, *groups)
         ctx.has_dropout = kept is not None
         ctx.bias_shape = None
         if attend_mask is not None and attend_mask.requires_grad:
@@ -100,22 +100,34 @@ class _PlainAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, *groups = ctx.saved_tensors
         kept = groups.pop(0) if ctx.has_dropout else None
-        query, key, value = _parts(groups)
-        grads = [torch.empty_like(group) for group in groups]
-        d_query, d_key, d_value = _parts(grads)
-
-        dropped = weights if kept is None else weights * kept
-        torch.bmm(dropped.transpose(1, 2), grad, out=d_value)
-        weighted = torch.bmm(grad, value.transpose(1, 2)).mul_(dropped)
-        # The gradient of softmax: w * (dw - sum(w dw)).
-        d_scores = weighted.addcmul_(weights, weighted.sum(-1, keepdim=True), value=-1)
+        d_scores, grads = attention_gradients(grad, weights, kept, groups)
         d_bias = None
         if ctx.bias_shape is not None:
             d_bias = d_scores.view(-1, ctx.heads, *d_scores.shape[1:]).sum_to_size(ctx.bias_shape)
-        d_scores *= query.size(-1) ** -0.5
-        torch.bmm(d_scores, key, out=d_query)
-        torch.bmm(d_scores.transpose(1, 2), query, out=d_key)
         return d_bias, None, None, *grads
+
+
+def attention_gradients(
+    grad: Tensor, weights: Tensor, kept: Tensor | None, groups: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of the scores and of the groups.
+
+    Shapes: grad [N, T, K]; weights and the dropout mask `kept` [N, T, S], as `attention_weights`
+    returned them; groups [parts, N, T or S, K]; returns [N, T, S] and the groups' shapes.
+    """
+    query, key, value = _parts(groups)
+    grads = [torch.empty_like(group) for group in groups]
+    d_query, d_key, d_value = _parts(grads)
+    dropped = weights if kept is None else weights * kept
+    torch.bmm(dropped.transpose(1, 2), grad, out=d_value)
+    weighted = torch.bmm(grad, value.transpose(1, 2)).mul_(dropped)
+    # The gradient of softmax: w * (dw - sum(w dw)).
+    d_scores = weighted.addcmul_(weights, weighted.sum(-1, keepdim=True), value=-1)
+    # The scores are products times this scale.
+    scale = query.size(-1) ** -0.5
+    torch.baddbmm(d_query, d_scores, key, beta=0, alpha=scale, out=d_query)
+    torch.baddbmm(d_key, d_scores.transpose(1, 2), query, beta=0, alpha=scale, out=d_key)
+    return d_scores, grads
 
 
 def _parts(groups: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -123,7 +135,7 @@ def _parts(groups: Sequence[Tensor]) -> Iterator[Tensor]:
     return (part for group in groups for part in group.unbind(0))
 
 
-def _attention_weights(
+def attention_weights(
     attend_mask: Tensor | None, heads: int, dropout: float, *groups: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """softmax(Q K^T / sqrt(K)) [N, T, S], the dropout mask to apply to it, and the values."""
@@ -161,72 +173,3 @@ def split_heads(packed: Tensor, heads: int, parts: int) -> Tensor:
 def merge_heads(read: Tensor) -> Tensor:
     """[B, H, T, K] -> [B, T, D]."""
     return read.transpose(1, 2).flatten(2)
-
-
-class SelfAttention(nn.Module):
-    """Attention of a sequence to itself; query, key and value come from one product."""
-
-    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.query_key_value = projection(d_model, d_model, parts=3)
-        self.out = projection(d_model, d_model)
-
-    def forward(self, x: Tensor, attend_mask: Tensor | None = None, *, causal: bool) -> Tensor:
-        """[B, T, D] -> [B, T, D]; dropout acts on the attention weights."""
-        group = split_heads(self.query_key_value(x), self.num_heads, 3)
-        dropout = self.dropout if self.training else 0.0
-        read = attend(group, attend_mask=attend_mask, causal=causal, dropout=dropout)
-        out: Tensor = self.out(merge_heads(read))
-        return out
-
-    def fill(self, x: Tensor, cache: Tensor, attend_mask: Tensor | None = None) -> Tensor:
-        """Attention of the first T positions to one another, whose keys and values are kept.
-
-        Shapes: x [B, T, D]; cache [2, B, H, C, K] with C >= T, written up to T; attend_mask,
-        broadcastable to [B, H, T, T]; returns [B, T, D].
-        """
-        group = split_heads(self.query_key_value(x), self.num_heads, 3)
-        cache[:, :, :, : x.size(1)] = group[1:]
-        out: Tensor = self.out(merge_heads(attend(group, attend_mask=attend_mask)))
-        return out
-
-    def step(
-        self, x: Tensor, cache: Tensor, length: int, attend_mask: Tensor | None = None
-    ) -> Tensor:
-        """Attention of one new position to itself and to the `length` before it.
-
-        Shapes: x [B, 1, D]; cache [2, B, H, C, K] with C > length, whose keys and values at
-        `length` are written; attend_mask, as `attend` takes it, broadcastable to
-        [B, H, 1, length + 1]; returns [B, 1, D].
-        """
-        group = split_heads(self.query_key_value(x), self.num_heads, 3)
-        cache[:, :, :, length] = group[1:, :, :, 0]
-        read = attend(group[:1], cache[:, :, :, : length + 1], attend_mask=attend_mask)
-        out: Tensor = self.out(merge_heads(read))
-        return out
-
-
-class CrossAttention(nn.Module):
-    """Attention of a sequence to another, the memory."""
-
-    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.query = projection(d_model, d_model)
-        self.key_value = projection(d_model, d_model, parts=2)
-        self.out = projection(d_model, d_model)
-
-    def keys_and_values(self, memory: Tensor) -> Tensor:
-        """The memory [B, S, D] as a group [2, B, H, S, K], the same for every query."""
-        return split_heads(self.key_value(memory), self.num_heads, 2)
-
-    def forward(self, x: Tensor, keys_and_values: Tensor, attend_mask: Tensor | None) -> Tensor:
-        """[B, T, D] -> [B, T, D]; dropout acts on the attention weights."""
-        query = split_heads(self.query(x), self.num_heads, 1)
-        dropout = self.dropout if self.training else 0.0
-        read = attend(query, keys_and_values, attend_mask=attend_mask, dropout=dropout)
-        out: Tensor = self.out(merge_heads(read))
-        return out

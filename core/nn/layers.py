@@ -1,13 +1,15 @@
 """The layers of a Transformer, Vaswani et al. 2017, figure 1.
 
-Legend: B batch, S source, T target, D d_model, H heads, K = D / H, C cache.
+Legend: B batch, S source, T target, D d_model, H heads, K = D / H, C cache; N positions of all
+sentences of a batch that lie in blocks, as `core.nn.blocks` says.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from core.nn.attention import CrossAttention, SelfAttention
+from core.nn.attention_layers import CrossAttention, SelfAttention
+from core.nn.blocks import Blocks
 from core.nn.feed_forward import FeedForward
 from core.nn.residual import NormPlace, Residual
 
@@ -24,9 +26,9 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(d_model, d_ff)
         self.feed_residual = Residual(d_model, dropout, norm)
 
-    def forward(self, x: Tensor, attend_mask: Tensor | None, *, causal: bool = False) -> Tensor:
-        """[B, S, D] -> [B, S, D]; attend_mask broadcasts to [B, H, S, S]."""
-        x = self.self_residual(x, lambda y: self.self_attention(y, attend_mask, causal=causal))
+    def forward(self, x: Tensor, seen: Tensor | Blocks | None, *, causal: bool = False) -> Tensor:
+        """[B, S, D] and a mask that broadcasts to [B, H, S, S], or [N, D] and blocks."""
+        x = self.self_residual(x, lambda y: self.self_attention(y, seen, causal=causal))
         x = self.feed_residual(x, self.feed_forward)
         return x  # noqa: RET504  # a module's call is untyped, `x` is not
 
@@ -59,11 +61,12 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(d_model, d_ff)
         self.feed_residual = Residual(d_model, dropout, norm)
 
-    def forward(self, x: Tensor, memory: Tensor, attend_mask: Tensor | None) -> Tensor:
-        """x [B, T, D], memory [B, S, D] -> [B, T, D]; attend_mask broadcasts to [B, H, T, S]."""
-        x = self.self_residual(x, lambda y: self.self_attention(y, causal=True))
-        keys_and_values = self.cross_attention.keys_and_values(memory)
-        return self._read_memory(x, keys_and_values, attend_mask)
+    def forward(self, x: Tensor, memory: Tensor, own: Blocks, crossed: Blocks) -> Tensor:
+        """x [N, D], memory [N', D] -> [N, D]; blocks of the targets, and of them to sources."""
+        x = self.self_residual(x, lambda y: self.self_attention(y, own))
+        x = self.cross_residual(x, lambda y: self.cross_attention(y, memory, crossed))
+        x = self.feed_residual(x, self.feed_forward)
+        return x  # noqa: RET504  # a module's call is untyped, `x` is not
 
     def step(
         self, x: Tensor, own: Tensor, length: int, crossed: Tensor, attend_mask: Tensor | None
@@ -75,9 +78,7 @@ class DecoderLayer(nn.Module):
         """
         rows = x.flatten(0, 1)[:, None]
         rows = self.self_residual(rows, lambda y: self.self_attention.step(y, own, length))
-        return self._read_memory(rows.view_as(x), crossed, attend_mask)
-
-    def _read_memory(self, x: Tensor, crossed: Tensor, attend_mask: Tensor | None) -> Tensor:
-        x = self.cross_residual(x, lambda y: self.cross_attention(y, crossed, attend_mask))
+        x = rows.view_as(x)
+        x = self.cross_residual(x, lambda y: self.cross_attention.step(y, crossed, attend_mask))
         x = self.feed_residual(x, self.feed_forward)
-        return x  # noqa: RET504  # a module's call is untyped, `x` is not
+        return x  # noqa: RET504

@@ -1,15 +1,16 @@
-"""Batches of sentence pairs of like length, a pure function of the step.
+"""Batches of random sentence pairs, in blocks of like length, a pure function of the step.
 
-Shapes: B pairs in the batch, S source and T target positions, both of the longest in the batch.
+Legend: B pairs in a block, S source and T target positions, both of the longest in the block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from core.settings import derive_seed
@@ -17,51 +18,50 @@ from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 from core.translation.tokens import TokenRows
 
 Ints = NDArray[np.int32]
-
-_POOL_BATCHES = 64
-"""Batches whose pairs are sorted by length together. Sorting a whole corpus would give each batch
-the same company in every epoch."""
+Blocks = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentence pairs as int64 tensors, filled up with `PAD_ID`."""
+    """Sentence pairs as int64 tensors, block by block, each filled up with `PAD_ID`."""
 
-    src: torch.Tensor
-    """[B, S], each row ended by `EOS_ID`."""
-    tgt_in: torch.Tensor
-    """[B, T], what the decoder is given: `BOS_ID` and the target."""
-    labels: torch.Tensor
-    """[B, T], what it is to say: the target and `EOS_ID`."""
+    src: Blocks
+    """[B, S] each, rows ended by `EOS_ID`."""
+    tgt_in: Blocks
+    """[B, T] each, what the decoder is given: `BOS_ID` and the target."""
+    labels: Blocks
+    """[B, T] each, what it is to say: the target and `EOS_ID`."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`."""
-        return Batch(
-            self.src.to(device, non_blocking=True),
-            self.tgt_in.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-        )
+
+        def moved(blocks: Blocks) -> Blocks:
+            return tuple(block.to(device, non_blocking=True) for block in blocks)
+
+        return Batch(moved(self.src), moved(self.tgt_in), moved(self.labels))
 
 
 def stack_batches(batches: Sequence[Batch]) -> Batch:
-    """Batches as one, the first one's rows before the second's, all as many and as long.
+    """Batches as one: in each block the first one's rows before the second's, all as long.
 
-    A row that only fills up says `EOS_ID` to an encoder that would else have nothing to attend to.
+    They have as many pairs each, and so as many blocks.
     """
-    rows = max(len(batch.src) for batch in batches)
 
-    def join(parts: Sequence[torch.Tensor], filler: int) -> torch.Tensor:
+    def join(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+        parts = list(parts)
         length = max(part.size(1) for part in parts)
-        joined = parts[0].new_full((len(parts), rows, length), PAD_ID)
-        joined[:, :, 0] = filler
-        for whole, part in zip(joined, parts, strict=True):
-            whole[: len(part), : part.size(1)] = part
-        return joined.flatten(0, 1)
+        padding = [(0, length - part.size(1)) for part in parts]
+        return torch.cat(
+            [F.pad(part, each, value=PAD_ID) for part, each in zip(parts, padding, strict=True)]
+        )
+
+    def joined(sides: Sequence[Blocks]) -> Blocks:
+        return tuple(join(parts) for parts in zip(*sides, strict=True))
 
     return Batch(
-        join([batch.src for batch in batches], EOS_ID),
-        join([batch.tgt_in for batch in batches], BOS_ID),
-        join([batch.labels for batch in batches], PAD_ID),
+        joined([batch.src for batch in batches]),
+        joined([batch.tgt_in for batch in batches]),
+        joined([batch.labels for batch in batches]),
     )
 
 
@@ -76,17 +76,22 @@ class BatchPlan:
         batch_size: int,
         max_len: int,
         seed: int,
+        block_rows: int,
     ) -> None:
-        """From token ids without specials; sequences are cut to `max_len`, `<eos>` included."""
+        """From token ids without specials; sequences are cut to `max_len`, `<eos>` included.
+
+        `block_rows` pairs stand in each block of a batch, in its last one those that are left.
+        """
         assert len(src) == len(tgt)
         assert len(src) > 0
         self._src, self._tgt = src, tgt
         lengths = src.lengths(), tgt.lengths()
         self._src_lengths, self._tgt_lengths = (np.minimum(one + 1, max_len) for one in lengths)
         self._batch_size = batch_size
+        self._block_rows = block_rows
         self._seed = seed
         self._epoch = -1
-        self._batches: list[NDArray[np.int64]] = []
+        self._order = np.empty(0, np.int64)
         self.truncated = int((np.maximum(*lengths) >= max_len).sum())
         """Pairs of which a side was cut."""
 
@@ -97,51 +102,42 @@ class BatchPlan:
 
     def batch(self, step: int) -> Batch:
         """The batch of update `step`, 0-based."""
-        rows = self.rows(step)
+        blocks = [self._frame(rows) for rows in self._blocks(self.rows(step))]
+        src, tgt_in, labels = zip(*blocks, strict=True)
+        return Batch(src, tgt_in, labels)
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Indices of the pairs of update `step`, those of like length beside one another."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            # RandomState's numbers are promised never to change; default_rng's are not.
+            draw = np.random.RandomState(derive_seed(self._seed, "epoch", epoch))
+            self._epoch, self._order = epoch, draw.permutation(len(self._src))
+        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        src, tgt = self._src_lengths[rows], self._tgt_lengths[rows]
+        # By the longer side, then by which side that is: source before target leaves more padding.
+        return rows[np.lexsort((src - tgt, np.maximum(src, tgt)))]
+
+    def padding(self, epoch: int = 0) -> float:
+        """Share of an epoch's positions, source and target, that only fill up rows."""
+        positions = 0
+        first = epoch * self.steps_per_epoch
+        for step in range(first, first + self.steps_per_epoch):
+            for rows in self._blocks(self.rows(step)):
+                longest = self._src_lengths[rows].max() + self._tgt_lengths[rows].max()
+                positions += len(rows) * int(longest)
+        return 1 - int(self._src_lengths.sum() + self._tgt_lengths.sum()) / positions
+
+    def _blocks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return np.split(rows, range(self._block_rows, len(rows), self._block_rows))
+
+    def _frame(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
         src = _framed(self._src, rows, self._src_lengths[rows])
         labels = _framed(self._tgt, rows, self._tgt_lengths[rows])
         tgt_in = np.full_like(labels, BOS_ID)
         tgt_in[:, 1:] = labels[:, :-1]
         tgt_in[tgt_in == EOS_ID] = PAD_ID
-        return Batch(
-            *(torch.from_numpy(array.astype(np.int64)) for array in (src, tgt_in, labels))
-        )
-
-    def rows(self, step: int) -> NDArray[np.int64]:
-        """Indices of the pairs of update `step`."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._batches = epoch, self._plan_epoch(epoch)
-        return self._batches[index]
-
-    def padding(self, epoch: int = 0) -> float:
-        """Share of an epoch's positions, source and target, that only fill up rows."""
-        positions = 0
-        for rows in self._plan_epoch(epoch):
-            longest = self._src_lengths[rows].max() + self._tgt_lengths[rows].max()
-            positions += len(rows) * int(longest)
-        return 1 - int(self._src_lengths.sum() + self._tgt_lengths.sum()) / positions
-
-    def _plan_epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        # RandomState's numbers are promised never to change; default_rng's are not.
-        draw = np.random.RandomState(derive_seed(self._seed, "epoch", epoch))
-        order = draw.permutation(len(self._src))
-        pool = _POOL_BATCHES * self._batch_size
-        for start in range(0, len(order), pool):
-            part = order[start : start + pool]
-            src, tgt = self._src_lengths[part], self._tgt_lengths[part]
-            # By the longer side, then by which side that is: 7 percent padding on Multi30k and on
-            # TED talks, where source before target leaves 12 and 20.
-            order[start : start + pool] = part[np.lexsort((src - tgt, np.maximum(src, tgt)))]
-        # The one batch that may be smaller stands at a random place, or it would always hold the
-        # longest sentences.
-        rest = len(order) % self._batch_size
-        cuts = np.arange(self._batch_size, len(order), self._batch_size)
-        if rest:
-            small = draw.randint(0, self.steps_per_epoch)
-            cuts = np.where(np.arange(len(cuts)) >= small, cuts - self._batch_size + rest, cuts)
-        batches = np.split(order, cuts)
-        return [batches[index] for index in draw.permutation(len(batches))]
+        return tuple(torch.from_numpy(array.astype(np.int64)) for array in (src, tgt_in, labels))
 
 
 def _framed(sentences: TokenRows, rows: NDArray[np.int64], lengths: Ints) -> Ints:

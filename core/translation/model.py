@@ -1,7 +1,7 @@
 """The encoder-decoder Transformer, Vaswani et al. 2017.
 
-Legend: B batch, S source, T target, D d_model, V vocabulary, L layers, W hypotheses a sentence,
-H heads, K = D / H, C cache.
+Legend: B batch, S source, T target, N positions of all blocks, D d_model, V vocabulary, L layers,
+W hypotheses a sentence, H heads, K = D / H, C cache.
 
 Dropout acts where `transformers`' M2M100 has it with `activation_dropout` 0: on the sum of
 embedding and position, on the attention weights, and on what each sublayer returns.
@@ -10,6 +10,7 @@ embedding and position, on the attention weights, and on what each sublayer retu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from core.nn import DecoderLayer, Dropout, EncoderLayer, SinusoidalPositions, linear
 from core.nn.attention import attend_bias
+from core.nn.blocks import Blocks, lay_out, mask_for
 from core.translation.settings import ModelSettings
 
 _EMBEDDING_STD = 0.02
@@ -84,22 +86,40 @@ class Transformer(nn.Module):
 
     def forward(self, src: Tensor, tgt_in: Tensor) -> Tensor:
         """Decoder states [B, T, D] for sources [B, S] and shifted targets [B, T], both ids."""
-        memory = self.encode(src)
-        attend_mask = self.attend_mask(src)
-        x = self._embed(tgt_in)
+        return self.read([src], [tgt_in]).view(*tgt_in.shape, -1)
+
+    def read(
+        self, sources: Sequence[Tensor], targets: Sequence[Tensor], members: int = 1
+    ) -> Tensor:
+        """Decoder states [N, D], laid out as `core.nn.blocks` says, of blocks of ids.
+
+        Each block has sources [B, S] and shifted targets [B, T] of its own sizes; of stacked
+        models it has one model's rows after another's.
+        """
+        masks = self._masks(sources)
+        memory = self._encode(sources, masks, members)
+        x = self._embed_blocks(targets, members)
+        own = Blocks.causal(targets, members)
+        crossed = Blocks.of(targets, sources, masks, members)
         for layer in self.decoder:
-            x = layer(x, memory, attend_mask)
+            x = layer(x, memory, own, crossed)
         states: Tensor = self.decoder_norm(x)
         return states
 
     def encode(self, src: Tensor) -> Tensor:
         """Memory [B, S, D] of sources [B, S]."""
-        attend_mask = self.attend_mask(src)
-        x = self._embed(src)
+        return self._encode([src], self._masks([src]), 1).view(*src.shape, -1)
+
+    def _encode(self, sources: Sequence[Tensor], masks: Sequence[Tensor], members: int) -> Tensor:
+        seen = Blocks.of(sources, sources, masks, members)
+        x = self._embed_blocks(sources, members)
         for layer in self.encoder:
-            x = layer(x, attend_mask)
+            x = layer(x, seen)
         memory: Tensor = self.encoder_norm(x)
         return memory
+
+    def _masks(self, sources: Sequence[Tensor]) -> list[Tensor]:
+        return [mask_for(self.attend_mask(src)) for src in sources]
 
     def project(self, states: Tensor) -> Tensor:
         """Logits [..., V] of decoder states [..., D]."""
@@ -156,6 +176,13 @@ class Transformer(nn.Module):
         return [cast("DecoderLayer", layer) for layer in self.decoder]
 
     def _embed(self, ids: Tensor, start: int = 0) -> Tensor:
+        return self._join(self.positions(ids, start), ids)
+
+    def _embed_blocks(self, blocks: Sequence[Tensor], members: int) -> Tensor:
+        positions = [self.positions(ids) for ids in blocks]
+        return self._join(lay_out(positions, members), lay_out(blocks, members))
+
+    def _join(self, positions: Tensor, ids: Tensor) -> Tensor:
         scale = math.sqrt(self.settings.d_model)
-        x: Tensor = self.dropout(self.positions(ids, start).add(self.embedding(ids), alpha=scale))
+        x: Tensor = self.dropout(positions.add(self.embedding(ids), alpha=scale))
         return x

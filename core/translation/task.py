@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from core.errors import DataError
+from core.nn.blocks import block_rows, lay_out
 from core.nn.loss import token_cross_entropy
 from core.settings import RunConfig
 from core.task import FusableTask, Placement, Scores, Stage
@@ -125,6 +126,7 @@ class TranslationTask(FusableTask):
             batch_size=self._protocol.batch_size,
             max_len=self._protocol.max_len,
             seed=stage.seed,
+            block_rows=block_rows(self._device),
         )
 
     @property
@@ -148,11 +150,11 @@ class TranslationTask(FusableTask):
     def loss(self, model: torch.nn.Module, batch: Batch, stage: Stage) -> torch.Tensor:
         assert isinstance(model, Transformer)
         batch = batch.to(self._device)
-        states = model(batch.src, batch.tgt_in)
+        states = model.read(batch.src, batch.tgt_in)
         return token_cross_entropy(
             states,
             model.embedding.weight,
-            batch.labels,
+            lay_out(batch.labels),
             ignore_id=PAD_ID,
             label_smoothing=stage.recipe.label_smoothing_factor,
         )
@@ -161,11 +163,11 @@ class TranslationTask(FusableTask):
         self, stacked: torch.nn.Module, batches: Sequence[Batch], stages: Sequence[Stage]
     ) -> Sequence[torch.Tensor]:
         assert isinstance(stacked, Transformer)
-        batch = stack_batches(batches).to(self._device)
+        batch, members = stack_batches(batches).to(self._device), len(batches)
         parts = zip(
-            stacked(batch.src, batch.tgt_in).chunk(len(batches)),
+            stacked.read(batch.src, batch.tgt_in, members).chunk(members),
             stacked.embedding.weight.unbind(),
-            batch.labels.chunk(len(batches)),
+            lay_out(batch.labels, members).chunk(members),
             stages,
             strict=True,
         )

@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.nn import attention
-from core.nn.attention import CrossAttention, SelfAttention, attend, merge_heads, split_heads
+from core.nn.attention import attend, merge_heads, split_heads
+from core.nn.attention_layers import CrossAttention, SelfAttention
+from core.nn.blocks import Blocks
 
 B, H, T, S, K = 3, 2, 5, 7, 4
 
@@ -142,12 +144,13 @@ def test_steps_equal_the_whole_sequence() -> None:
 
 def test_dropout_acts_in_training_only() -> None:
     cross = CrossAttention(H * K, H, dropout=0.5)
-    x, memory = torch.randn(B, T, H * K), torch.randn(B, S, H * K)
-    keys_and_values = cross.keys_and_values(memory)
-    first, second = (cross(x, keys_and_values, None) for _ in range(2))
+    ids, others = torch.zeros(B, T), torch.zeros(B, S)
+    sides = torch.randn(B * T, H * K), torch.randn(B * S, H * K)
+    blocks = Blocks.of([ids], [others], [None])
+    first, second = (cross(*sides, blocks) for _ in range(2))
     assert not torch.equal(first, second)
     cross.eval()
-    first, second = (cross(x, keys_and_values, None) for _ in range(2))
+    first, second = (cross(*sides, blocks) for _ in range(2))
     assert torch.equal(first, second)
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from core.nn import DecoderLayer, EncoderLayer, FeedForward
-from core.nn.attention import SelfAttention
+from core.nn.attention_layers import SelfAttention
+from core.nn.blocks import Blocks, mask_for
 from core.nn.residual import NormPlace
 
 B, S, T, D, H, F = 3, 7, 5, 6, 2, 11
@@ -80,8 +81,10 @@ def test_decoder_layer_equals_torch(norm: NormPlace) -> None:
         tgt_mask=~torch.ones(T, T, dtype=torch.bool).tril(),
         memory_key_padding_mask=is_pad,
     )
-    found = ours(x, memory, ~is_pad[:, None, None])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    ids, others = torch.zeros(B, T), torch.zeros(B, S)
+    crossed = Blocks.of([ids], [others], [mask_for(~is_pad[:, None, None])])
+    found = ours(x.flatten(0, 1), memory.flatten(0, 1), Blocks.causal([ids]), crossed)
+    torch.testing.assert_close(found.view(B, T, D), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_feed_forward_is_two_products_and_a_relu() -> None:

@@ -9,6 +9,8 @@ from lively import SETTINGS, VOCAB, lively_model, random_ids
 from torch import nn
 
 from core.nn import token_cross_entropy
+from core.nn.blocks import lay_out
+from core.nn.stacked import stack_layers
 from core.translation.model import Transformer
 from core.translation.settings import ModelSettings
 from core.translation.special import PAD_ID
@@ -96,6 +98,41 @@ def test_companions_change_nothing() -> None:
         for i in range(B):
             alone = model(src[i : i + 1], tgt_in[i : i + 1])
             torch.testing.assert_close(alone[0], together[i], rtol=1e-4, atol=1e-4)
+
+
+@NORMS
+def test_blocks_change_nothing(norm: str) -> None:
+    model = lively_model(17, norm)
+    sources = [random_ids(*shape, seed=sum(shape)) for shape in ((2, 3), (3, 7), (1, 9))]
+    targets = [random_ids(*shape, seed=sum(shape)) for shape in ((2, 4), (3, 5), (1, 11))]
+    sources[1][0, 4:] = targets[1][2, 3:] = PAD_ID
+    whole_src, whole_tgt = (
+        torch.cat([F.pad(ids, (0, 11 - ids.size(1)), value=PAD_ID) for ids in blocks])
+        for blocks in (sources, targets)
+    )
+    with torch.no_grad():
+        expected = model(whole_src, whole_tgt)[whole_tgt != PAD_ID]
+        found = model.read(sources, targets)[lay_out(targets) != PAD_ID]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@NORMS
+def test_stacked_models_read_blocks_as_each_alone(norm: str) -> None:
+    models = [lively_model(seed, norm) for seed in (18, 19, 20)]
+    weights = {
+        name: nn.Parameter(torch.stack([model.get_parameter(name) for model in models]).detach())
+        for name, _ in models[0].named_parameters()
+    }
+    stacked = stack_layers(models[0], weights)
+    assert isinstance(stacked, Transformer)
+    shapes = ((2, 3), (3, 7), (1, 9))
+    blocks = [random_ids(3 * rows, length, seed=length) for rows, length in shapes]
+    blocks[1][4, 2:] = PAD_ID
+    with torch.no_grad():
+        found = stacked.read(blocks, blocks, 3).chunk(3)
+        for index, model in enumerate(models):
+            own = [block.chunk(3)[index] for block in blocks]
+            torch.testing.assert_close(found[index], model.read(own, own), rtol=1e-4, atol=1e-4)
 
 
 @NORMS
