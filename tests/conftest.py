@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from benchmarks.postgres_server import NoServerError, PostgresServer, serving
@@ -21,6 +24,28 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
 )
+
+
+# A property is tried on the same examples each time, however busy the machine is; new ones are
+# drawn where they are asked for.
+hypothesis.settings.register_profile(
+    "same",
+    deadline=None,
+    derandomize="HPO_FUZZ" not in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Unseeded draws are those of the test alone, whatever its process ran before it."""
+    random.seed(0)
+    # Not imported for this: most tests need neither.
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.endings import Ending
@@ -22,7 +22,6 @@ from hpo.slots import BreakdownKind, WorkerError
 TELLING: list[BreakdownKind] = ["error", "died", "hung", "memory", "device"]
 EXCUSED: list[BreakdownKind] = ["killed", "lost"]
 kinds = st.sampled_from(TELLING + EXCUSED)
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 STEPS = 7
 """Evaluations of a trial in these tests."""
 
@@ -38,7 +37,6 @@ def attempts_until_given_up(history: list[tuple[BreakdownKind, int]]) -> int:
     return len(history)
 
 
-@UNHURRIED
 @given(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 1))
 def test_no_trial_is_tried_for_ever(seed: int, luck: float, outside: float) -> None:
     chance = random.Random(seed)
@@ -54,7 +52,6 @@ def test_no_trial_is_tried_for_ever(seed: int, luck: float, outside: float) -> N
     assert attempts_until_given_up(history) <= bound
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(st.sampled_from(EXCUSED), st.integers(1, 1)), max_size=STEPS))
 def test_what_comes_from_outside_costs_no_trial_that_gets_further(
     history: list[tuple[BreakdownKind, int]],
@@ -66,7 +63,6 @@ def test_what_comes_from_outside_costs_no_trial_that_gets_further(
     assert found.faults == 0
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(kinds, st.integers(0, 9)), max_size=30))
 def test_what_is_stored_is_what_was_counted(history: list[tuple[BreakdownKind, int]]) -> None:
     found = Breakdowns()
@@ -139,7 +135,6 @@ def test_a_trial_that_breaks_down_on_two_devices_is_evidence_against_neither() -
         assert not ward.note_fault("gpu 1", work, "memory", {"gpu 0"})
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.none() | kinds), max_size=120))
 def test_the_last_device_stays_and_what_comes_from_outside_counts_for_nothing(
     events: list[tuple[int, int, BreakdownKind | None]],

@@ -31,8 +31,7 @@ EXAMPLES = int(os.environ.get("HPO_FUZZ", "60"))
 LIMIT_S = 5.0
 fuzzed = settings(
     max_examples=EXAMPLES,
-    deadline=None,  # see `answer`
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 VALUES = (
