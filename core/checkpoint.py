@@ -15,6 +15,7 @@ from core.bundle import has_bundle, read_bundle, write_bundle
 from core.errors import CheckpointError
 from core.history import evaluation_as_json, evaluation_from_json
 from core.sealed import META
+from core.settings import RECIPE_VERSION
 from core.task import Evaluation
 
 _SOONEST_S, _LATEST_S = 5.0, 300.0
@@ -97,6 +98,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config_digest: str) ->
     }
     meta = {
         "config_digest": config_digest,
+        "recipe_version": RECIPE_VERSION,
         "stage": checkpoint.stage,
         "stage_step": checkpoint.stage_step,
         "scaler": checkpoint.scaler,
@@ -128,6 +130,7 @@ def load_checkpoint(folder: Path, config_digest: str) -> Checkpoint | None:
         may_be_nan=("generator.", "telemetry"),
     )
     _check_owner(folder, meta, config_digest)
+    _check_recipe(folder, meta)
     return Checkpoint(
         stage=meta["stage"],
         stage_step=meta["stage_step"],
@@ -213,6 +216,18 @@ def _check_owner(folder: Path, meta: Mapping[str, Any], config_digest: str) -> N
             got=meta["config_digest"][:12],
             allowed=config_digest[:12],
             way_out="Use another folder, or delete this one to begin again.",
+        )
+
+
+def _check_recipe(folder: Path, meta: Mapping[str, Any]) -> None:
+    # The first did not say which it was.
+    if (version := meta.get("recipe_version", 1)) != RECIPE_VERSION:
+        raise CheckpointError(
+            "recipe_version is that of a version of hpo that trains in another way",
+            where=str(folder / META),
+            got=str(version),
+            allowed=str(RECIPE_VERSION),
+            way_out=f"Delete {folder} to begin this run again.",
         )
 
 

@@ -16,6 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+RECIPE_VERSION = 2
+"""Raised when batches, the loop, the optimizer or a schedule change their numbers: cached results
+of an earlier one rest, and no run goes on from its checkpoint."""
+
 
 class Settings(BaseModel):
     """A frozen group of settings. Unknown keys, `true` for 1, `"8"` for 8 and NaN are refused."""

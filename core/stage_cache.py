@@ -16,7 +16,7 @@ from core.atomic import make_folder
 from core.bundle import SCHEMA_VERSION, has_bundle, read_bundle, write_bundle
 from core.errors import CheckpointError
 from core.history import History, evaluation_as_json, evaluation_from_json
-from core.settings import digest_of
+from core.settings import RECIPE_VERSION, digest_of
 from core.stage_entries import (
     DEFAULT_LIMIT_BYTES,
     CacheBusyError,
@@ -30,9 +30,6 @@ from core.stopwatch import Stopwatch, evaluating, training
 from core.task import Evaluation, Stage
 
 logger = logging.getLogger(__name__)
-
-RECIPE_VERSION = 2
-"""Raised when the loop, the optimizer or a schedule changes its numbers: old results rest."""
 
 _WAIT_POLL_S = 0.25
 _WEIGHTS = "model.safetensors"

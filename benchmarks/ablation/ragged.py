@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.ablation.variant import Read
-from core.nn.attention import attend, merge_heads, split_heads
+from core.nn.attention import attend, causal_mask, merge_heads, split_heads
 from core.translation.model import Transformer
 from core.translation.special import PAD_ID
 
-Attend = Callable[..., Tensor]
+ReadOut = Callable[..., Tensor]
 
 
 def packed(model: Transformer) -> Read:
@@ -31,8 +31,8 @@ def nested(model: Transformer) -> Read:
 class _Ragged:
     """A model on a single block's positions that are no padding."""
 
-    def __init__(self, model: Transformer, attend: Attend) -> None:
-        self._model, self._attend = model, attend
+    def __init__(self, model: Transformer, read_out: ReadOut) -> None:
+        self._model, self._attend = model, read_out
 
     def read(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         """As `Transformer.read`; states of padding are zeros."""
@@ -95,8 +95,10 @@ def _attend_padded(
     query, *rest = parts
     own = split_heads(_unpack(query, ids), heads, 1)
     key_value = split_heads(_unpack(torch.cat(rest, -1), others), heads, 2)
-    mask = None if is_causal else (others != PAD_ID)[:, None, None]
-    found = attend(own, key_value, attend_mask=mask, causal=is_causal, dropout=dropout)
+    mask = (others != PAD_ID)[:, None, None]
+    if is_causal:
+        mask = causal_mask(ids.size(1), ids.device)
+    found = attend(own, key_value, attend_mask=mask, dropout=dropout)
     return merge_heads(found).flatten(0, 1)[_token_rows(ids)]
 
 

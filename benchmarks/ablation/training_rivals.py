@@ -7,45 +7,24 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial, partialmethod
 from unittest import mock
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.ablation.freed_memory import has_mallopt, keeping_blocks
 from benchmarks.ablation.ragged import nested, packed
 from benchmarks.ablation.variant import Context, Variant, by_sdpa, patch
+from benchmarks.like_lengths import LikeLengths
 from core.nn import linear
 from core.nn.attention import merge_heads
 from core.nn.attention_layers import SelfAttention
-from core.nn.blocks import Blocks, attend_blocks, lay_out, open_sides
+from core.nn.blocks import ONE_BLOCK, Blocks, attend_blocks, lay_out, open_sides
 from core.nn.dropout import Dropout
 from core.optimizer import StageOptimizer
 from core.precision import choose
-from core.translation.batching import BatchPlan
 
 _MASKED = "core.nn.blocks.keep_mask", "core.nn.dropout.keep_mask"
 _POOLED = 2**24
-_ONE_BLOCK = 2**31
-_SORTED_TOGETHER = 64
-
-
-class LikeLengths(BatchPlan):
-    """Batches of like length: pairs are drawn for many batches at a time, and sorted."""
-
-    def rows(self, step: int) -> NDArray[np.int64]:
-        pool, place = divmod(step, _SORTED_TOGETHER)
-        drawn = np.concatenate(
-            [
-                super(LikeLengths, self).rows(pool * _SORTED_TOGETHER + i)
-                for i in range(_SORTED_TOGETHER)
-            ]
-        )
-        longest = np.maximum(self._src_lengths[drawn], self._tgt_lengths[drawn])
-        order = drawn[np.argsort(longest, kind="stable")]
-        batches = np.array_split(order, _SORTED_TOGETHER)
-        return batches[np.random.RandomState(pool).permutation(_SORTED_TOGETHER)[place]]
 
 
 @contextmanager
@@ -101,11 +80,8 @@ def cross_entropy(
     )
 
 
-def separate_projections(
-    self: SelfAttention, x: Tensor, seen: Blocks, *, causal: bool = False
-) -> Tensor:
+def separate_projections(self: SelfAttention, x: Tensor, seen: Blocks) -> Tensor:
     """Query, key and value by three products."""
-    assert not causal, "blocks say themselves who sees whom"
     joint = self.query_key_value
     parts = zip(joint.weight.chunk(3), joint.bias.chunk(3), strict=True)
     packed = torch.cat([linear(x, *part) for part in parts], -1)
@@ -145,20 +121,15 @@ def medium_precision() -> Iterator[None]:
     torch.set_float32_matmul_precision("highest")
 
 
-def bf16() -> AbstractContextManager[object]:
-    """Autocast."""
-    return torch.autocast("cpu", torch.bfloat16)
-
-
 def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
     """The product first."""
     yield Variant("product")
     yield Variant("blocks of 8", block_rows=8)
     yield Variant("blocks of 32", block_rows=32)
-    yield Variant("one block", block_rows=_ONE_BLOCK)
-    yield Variant("batches of like length", plan=LikeLengths, block_rows=_ONE_BLOCK)
-    yield Variant("packed", read=packed, block_rows=_ONE_BLOCK)
-    yield Variant("nested tensors", read=nested, block_rows=_ONE_BLOCK)
+    yield Variant("one block", block_rows=ONE_BLOCK)
+    yield Variant("batches of like length", plan=LikeLengths, block_rows=ONE_BLOCK)
+    yield Variant("packed", read=packed, block_rows=ONE_BLOCK)
+    yield Variant("nested tensors", read=nested, block_rows=ONE_BLOCK)
     yield Variant("SDPA", by_sdpa)
     yield Variant(
         "attention by autograd",
@@ -184,5 +155,5 @@ def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
             "torch.compile, one block, SDPA",
             by_sdpa,
             read=lambda model: torch.compile(model.read, dynamic=True),
-            block_rows=_ONE_BLOCK,
+            block_rows=ONE_BLOCK,
         )

@@ -1,8 +1,11 @@
 """Trains Marian by `transformers`' Seq2SeqTrainer, as people write it, or tuned for this CPU.
 
-As people write it: random batches, fp32, the attention that `transformers` chooses. Tuned: its
-batches of like length (which learn less by an update, docs/decisions/0037), plain attention, bf16
-where the CPU has instructions for it. Both have the recipe's label smoothing; the rest is default.
+As people write it: random batches, fp32, the attention that `transformers` chooses. Tuned: batches
+of like length in random order, plain attention, bf16 where the CPU has instructions for it. Both
+have the recipe's label smoothing; the rest is default.
+
+`group_by_length` would not do: it has the longest sentences first, of which a window of a few
+updates would then be made.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from benchmarks.like_lengths import LikeLengths
 from benchmarks.peers.processes import Request, answer
 from benchmarks.peers.setting import (
     BATCH_SIZE,
@@ -35,10 +39,12 @@ from benchmarks.peers.setting import (
     read_captions,
 )
 from benchmarks.peers.window import Window
+from core.nn.blocks import ONE_BLOCK
 from core.precision import choose
 from core.translation.pretrained import pretrained_tokenizer
 from core.translation.settings import ModelSettings
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
+from core.translation.tokens import TokenRows
 
 
 class _Closing(TrainerCallback):
@@ -81,6 +87,9 @@ def measure(request: Request) -> dict[str, Any]:
     tuned, updates = request["tuned"], request["warmup"] + request["steps"]
     corpora, tokenizer = read_captions(Path(request["data"]), Path(request["cache"]))
     src, tgt = encode(tokenizer, corpora.pretrain.train)
+    if tuned:
+        rows = _of_like_length(src, tgt, updates, seed=request["seed"])
+        src, tgt = [src[row] for row in rows], [tgt[row] for row in rows]
     precision = choose("auto", torch.device("cpu")).name if tuned else "fp32"
     wrapped = pretrained_tokenizer(tokenizer, MAX_LEN)
     model = MarianMTModel(
@@ -101,7 +110,7 @@ def measure(request: Request) -> dict[str, Any]:
             disable_tqdm=True,
             bf16=precision == "bf16",
             save_strategy="no",
-            train_sampling_strategy="group_by_length" if tuned else "random",
+            train_sampling_strategy="sequential" if tuned else "random",
         )
         trainer = _TimedTrainer(
             model=model,
@@ -115,6 +124,21 @@ def measure(request: Request) -> dict[str, Any]:
         trainer.add_callback(closing)
         trainer.train()
     return closing.found | {"precision": precision}
+
+
+def _of_like_length(
+    src: list[list[int]], tgt: list[list[int]], updates: int, *, seed: int
+) -> list[int]:
+    """The pairs of the first batches, one batch after the other."""
+    plan = LikeLengths(
+        TokenRows.of(src),
+        TokenRows.of(tgt),
+        batch_size=BATCH_SIZE,
+        max_len=MAX_LEN,
+        seed=seed,
+        block_rows=ONE_BLOCK,
+    )
+    return [row for step in range(updates) for row in plan.rows(step).tolist()]
 
 
 def _marian_config(settings: ModelSettings, vocab_size: int, *, tuned: bool) -> MarianConfig:

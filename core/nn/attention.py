@@ -31,29 +31,19 @@ def prefers_sdpa(device: torch.device) -> bool:
 def attend(
     *groups: Tensor,
     attend_mask: Tensor | None = None,
-    causal: bool = False,
     dropout: float = 0.0,
 ) -> Tensor:
     """Attention read-out, softmax(Q K^T / sqrt(K)) V.
 
     Shapes: groups [parts, B, H, T or S, K], together query, key and value; attend_mask,
-    broadcastable to [B, H, T, S], bool, true where attention is allowed, or, unless `causal`, what
-    `attend_bias` made of it or any other bias of the scores, which may be learned; returns
-    [B, H, T, K]. `causal` lets query t see keys up to t. A row that may see nothing returns finite
-    numbers that mean nothing.
+    broadcastable to [B, H, T, S], bool, true where attention is allowed, or what `attend_bias`
+    made of it, or any other bias of the scores, which may be learned; returns [B, H, T, K]. A row
+    that may see nothing returns finite numbers that mean nothing.
     """
     if prefers_sdpa(groups[0].device):
         query, key, value = _parts(groups)
-        if causal and attend_mask is not None:
-            attend_mask = attend_mask & causal_mask(query.size(-2), key.size(-2), key.device)
-            causal = False
-        return F.scaled_dot_product_attention(
-            query, key, value, attend_mask, dropout_p=dropout, is_causal=causal
-        )
+        return F.scaled_dot_product_attention(query, key, value, attend_mask, dropout_p=dropout)
     batch, heads, queries = groups[0].shape[1:4]
-    if causal:
-        past = causal_mask(queries, groups[-1].size(3), groups[0].device)
-        attend_mask = past if attend_mask is None else attend_mask & past
     flat = [group.flatten(1, 2) for group in groups]
     if torch.is_grad_enabled():
         apply = _PlainAttention.apply
@@ -70,9 +60,9 @@ def attend_bias(attend_mask: Tensor, dtype: torch.dtype) -> Tensor:
     return bias.masked_fill_(~attend_mask, torch.finfo(dtype).min)
 
 
-def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    """[T, S], true where a query may see a key: up to itself."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
+def causal_mask(length: int, device: torch.device) -> Tensor:
+    """[T, T], true where a query may see a key: up to itself."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 class _PlainAttention(torch.autograd.Function):

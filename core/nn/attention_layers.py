@@ -23,9 +23,7 @@ class SelfAttention(nn.Module):
         self.query_key_value = projection(d_model, d_model, parts=3)
         self.out = projection(d_model, d_model)
 
-    def forward(
-        self, x: Tensor, seen: Tensor | Blocks | None = None, *, causal: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | Blocks | None = None) -> Tensor:
         """[B, T, D] and what `attend` takes for a mask, or [N, D] and blocks -> x's shape.
 
         Dropout acts on the attention weights.
@@ -33,11 +31,10 @@ class SelfAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         packed = self.query_key_value(x)
         if isinstance(seen, Blocks):
-            assert not causal, "blocks say themselves who sees whom"
             read = attend_blocks(packed, blocks=seen, heads=self.num_heads, dropout=dropout)
         else:
             group = split_heads(packed, self.num_heads, 3)
-            read = merge_heads(attend(group, attend_mask=seen, causal=causal, dropout=dropout))
+            read = merge_heads(attend(group, attend_mask=seen, dropout=dropout))
         out: Tensor = self.out(read)
         return out
 

@@ -31,14 +31,17 @@ from core.nn.attention import (
 )
 from core.nn.dropout import keep_mask
 
+ONE_BLOCK = 2**31
+"""More rows than any batch has."""
+
 
 def block_rows(device: torch.device) -> int:
     """Sequences to pad together.
 
     The fewer, the less padding, and the more operations, which cost little on the CPU alone
-    (benchmarks/ablation.py): elsewhere a batch is one block.
+    (benchmarks/ablation): elsewhere a batch is one block.
     """
-    return 16 if device.type == "cpu" else 2**31
+    return 16 if device.type == "cpu" else ONE_BLOCK
 
 
 def lay_out(blocks: Sequence[Tensor], members: int = 1) -> Tensor:
@@ -80,8 +83,9 @@ class Blocks:
     ) -> Blocks:
         """From ids [K * R, T] and [K * R, S] of each block."""
         every = zip(queries, keys, masks, strict=True)
-        blocks = (Block(len(q), q.size(1), k.size(1), mask) for q, k, mask in every)
-        return cls(tuple(blocks), members)
+        blocks = tuple(Block(len(q), q.size(1), k.size(1), mask) for q, k, mask in every)
+        assert all(block.rows % members == 0 for block in blocks), "a member has fewer rows"
+        return cls(blocks, members)
 
     @classmethod
     def causal(cls, ids: Sequence[Tensor], members: int = 1) -> Blocks:
@@ -91,8 +95,7 @@ class Blocks:
             # Its quickest kernel knows causality and takes no masks.
             unmasked = cls.of(ids, ids, [None] * len(ids), members)
             return replace(unmasked, is_causal=True)
-        lengths = [block.size(1) for block in ids]
-        masks = [mask_for(causal_mask(length, length, device)) for length in lengths]
+        masks = [mask_for(causal_mask(block.size(1), device)) for block in ids]
         return cls.of(ids, ids, masks, members)
 
     @cached_property
@@ -112,8 +115,8 @@ def mask_for(attend_mask: Tensor) -> Tensor:
     """A mask as attention on its device takes it fastest, made once for all layers."""
     if prefers_sdpa(attend_mask.device):
         return attend_mask
-    # In bf16 fp32's lowest number would be minus infinity.
-    return attend_bias(attend_mask, torch.bfloat16).float()
+    # fp32's lowest number would be minus infinity in fp16, and a row that sees nothing NaN.
+    return attend_bias(attend_mask, torch.float16).float()
 
 
 def attend_blocks(*sides: Tensor, blocks: Blocks, heads: int, dropout: float = 0.0) -> Tensor:

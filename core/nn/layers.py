@@ -26,9 +26,9 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(d_model, d_ff)
         self.feed_residual = Residual(d_model, dropout, norm)
 
-    def forward(self, x: Tensor, seen: Tensor | Blocks | None, *, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | Blocks | None) -> Tensor:
         """[B, S, D] and a mask that broadcasts to [B, H, S, S], or [N, D] and blocks."""
-        x = self.self_residual(x, lambda y: self.self_attention(y, seen, causal=causal))
+        x = self.self_residual(x, lambda y: self.self_attention(y, seen))
         x = self.feed_residual(x, self.feed_forward)
         return x  # noqa: RET504  # a module's call is untyped, `x` is not
 

@@ -1,7 +1,8 @@
 """Layers of K models at once, whose weights have a leading dimension K.
 
 They take the rows of all members in one batch, the first member's before the second's and so on,
-as many of each. Whatever has no weights (attention, positions, residual sums) need not know of it.
+as many of each. What has no weights and works row by row (positions, residual sums) need not know
+of it.
 
 Legend: K members, N rows of a member, I and O widths, V vocabulary, D d_model.
 """

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from core.settings import derive_seed
@@ -18,51 +18,55 @@ from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 from core.translation.tokens import TokenRows
 
 Ints = NDArray[np.int32]
-Blocks = tuple[torch.Tensor, ...]
+IdBlocks = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
     """Sentence pairs as int64 tensors, block by block, each filled up with `PAD_ID`."""
 
-    src: Blocks
+    src: IdBlocks
     """[B, S] each, rows ended by `EOS_ID`."""
-    tgt_in: Blocks
+    tgt_in: IdBlocks
     """[B, T] each, what the decoder is given: `BOS_ID` and the target."""
-    labels: Blocks
+    labels: IdBlocks
     """[B, T] each, what it is to say: the target and `EOS_ID`."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`."""
 
-        def moved(blocks: Blocks) -> Blocks:
+        def moved(blocks: IdBlocks) -> IdBlocks:
             return tuple(block.to(device, non_blocking=True) for block in blocks)
 
         return Batch(moved(self.src), moved(self.tgt_in), moved(self.labels))
 
 
 def stack_batches(batches: Sequence[Batch]) -> Batch:
-    """Batches as one: in each block the first one's rows before the second's, all as long.
+    """Batches as one: in each block the first one's rows before the second's, as many and as long.
 
-    They have as many pairs each, and so as many blocks.
+    Members of a stack may be at different places of their epochs, of which one has fewer pairs. A
+    row that only fills up says `EOS_ID` to an encoder that would else have nothing to attend to.
     """
 
-    def join(parts: Iterable[torch.Tensor]) -> torch.Tensor:
-        parts = list(parts)
-        length = max(part.size(1) for part in parts)
-        padding = [(0, length - part.size(1)) for part in parts]
-        return torch.cat(
-            [F.pad(part, each, value=PAD_ID) for part, each in zip(parts, padding, strict=True)]
-        )
-
-    def joined(sides: Sequence[Blocks]) -> Blocks:
-        return tuple(join(parts) for parts in zip(*sides, strict=True))
+    def join(sides: Iterable[IdBlocks], filler: int) -> IdBlocks:
+        nothing = torch.empty(0, 1, dtype=torch.int64)
+        return tuple(_fill_up(parts, filler) for parts in zip_longest(*sides, fillvalue=nothing))
 
     return Batch(
-        joined([batch.src for batch in batches]),
-        joined([batch.tgt_in for batch in batches]),
-        joined([batch.labels for batch in batches]),
+        join((batch.src for batch in batches), EOS_ID),
+        join((batch.tgt_in for batch in batches), BOS_ID),
+        join((batch.labels for batch in batches), PAD_ID),
     )
+
+
+def _fill_up(parts: Sequence[torch.Tensor], filler: int) -> torch.Tensor:
+    """[B, T] each -> [K * B, T] of the largest B and T; rows of their own begin with `filler`."""
+    rows, length = (max(part.size(dim) for part in parts) for dim in (0, 1))
+    joined = torch.full((len(parts), rows, length), PAD_ID)
+    joined[:, :, 0] = filler
+    for whole, part in zip(joined, parts, strict=True):
+        whole[: len(part), : part.size(1)] = part
+    return joined.flatten(0, 1)
 
 
 class BatchPlan:

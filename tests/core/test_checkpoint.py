@@ -218,6 +218,18 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
         load_checkpoint(tmp_path, "yours")
 
 
+def test_a_checkpoint_of_another_recipe_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.checkpoint.RECIPE_VERSION", 1)
+    save_checkpoint(tmp_path, checkpoint(), "mine")
+    monkeypatch.undo()
+    with pytest.raises(
+        CheckpointError, match=r"recipe_version .*, got '1'.*Delete .* begin this run"
+    ):
+        load_checkpoint(tmp_path, "mine")
+
+
 def test_generators_go_on_alike(tmp_path: Path) -> None:
     def draw() -> list[float]:
         import random

@@ -71,14 +71,14 @@ def config_of(
     """With dropout all batches are of one shape, so that masks are those of a separate run."""
     protocol = SPEC.protocol.model_validate(
         {
-            "pretrain_pairs": 31, "finetune_pairs": 28, "validation_pairs": 13, "vocab_size": 300,
+            "pretrain_pairs": 31, "finetune_pairs": 25, "validation_pairs": 13, "vocab_size": 300,
             "max_len": 5 if dropout else 29, "batch_size": 7, "eval_every": 2, "beam_size": 3,
             "pretrain_steps": 4, "finetune_steps": 6, "pretrain": {"warmup_steps": 2},
             "precision": precision,
         }
     )  # fmt: skip
     data = SPEC.data.model_validate(
-        {"pocket": {"pretrain_pairs": 31, "finetune_pairs": 28, "validation_pairs": 17}}
+        {"pocket": {"pretrain_pairs": 31, "finetune_pairs": 25, "validation_pairs": 17}}
     )
     model = {
         "d_model": WIDTH, "num_heads": 2, "num_layers": 1, "d_ff": 28, "dropout": dropout,
@@ -296,9 +296,19 @@ def test_what_one_form_paused_the_other_takes_up(
         assert_alike(tmp_path / str(index), tmp_path / "alone" / str(index))
 
 
-def test_members_need_not_be_at_one_place(cache: Path, alone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("step", "rows"), [(8, 16), (6, 16), (6, 3)])
+def test_members_need_not_be_at_one_place(
+    step: int,
+    rows: int,
+    cache: Path,
+    alone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.translation.task.block_rows", lambda _: rows)
     configs = [config_of(cache, **own) for own in MEMBERS]
-    go_alone(configs[1], cache, tmp_path / "1", {8: Verdict.PAUSE})
+    # An epoch has 25 pairs: while some are at its last batch, of 4, others have 7.
+    go_alone(configs[1], cache, tmp_path / "1", {step: Verdict.PAUSE})
     outcomes = go_fused(configs, cache, tmp_path)
     for index, outcome in enumerate(outcomes):
         assert outcome.state is OutcomeState.COMPLETED

@@ -6,9 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.nn import attention
-from core.nn.attention import attend, merge_heads, split_heads
-from core.nn.attention_layers import CrossAttention, SelfAttention
-from core.nn.blocks import Blocks
+from core.nn.attention import attend, causal_mask, merge_heads, split_heads
 
 B, H, T, S, K = 3, 2, 5, 7, 4
 
@@ -62,15 +60,16 @@ def test_one_query_equals_torch(way: str) -> None:
             )
 
 
-def test_causal_with_padding(way: str) -> None:
+def test_a_mask_of_each_query(way: str) -> None:
     group = torch.randn(3, B, H, T, K, dtype=torch.double)
     attend_mask = torch.ones(B, 1, 1, T, dtype=torch.bool)
     attend_mask[1, ..., 3:] = False
-    both = attend_mask & torch.ones(T, T, dtype=torch.bool).tril()
+    both = attend_mask & causal_mask(T, attend_mask.device)
     expected = F.scaled_dot_product_attention(*group.unbind(0), attn_mask=both)
-    torch.testing.assert_close(attend(group, attend_mask=attend_mask, causal=True), expected)
+    torch.testing.assert_close(attend(group, attend_mask=both), expected)
     expected = F.scaled_dot_product_attention(*group.unbind(0), is_causal=True)
-    torch.testing.assert_close(attend(group, causal=True), expected)
+    found = attend(group, attend_mask=causal_mask(T, attend_mask.device))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -114,55 +113,6 @@ def test_heads_split_and_merge() -> None:
     assert group.shape == (3, B, H, T, K)
     assert torch.equal(group[1, 2, 1, 4], packed[2, 4, H * K + K : H * K + 2 * K])
     assert torch.equal(merge_heads(group[2]), packed[..., 2 * H * K :])
-
-
-def test_self_attention_equals_torch() -> None:
-    ours = SelfAttention(H * K, H, dropout=0.0)
-    theirs = torch.nn.MultiheadAttention(H * K, H, batch_first=True)
-    with torch.no_grad():
-        for parameter in ours.parameters():
-            parameter.normal_()
-        theirs.in_proj_weight.copy_(ours.query_key_value.weight)
-        theirs.in_proj_bias.copy_(ours.query_key_value.bias)
-        theirs.out_proj.weight.copy_(ours.out.weight)
-        theirs.out_proj.bias.copy_(ours.out.bias)
-    x = torch.randn(B, T, H * K)
-    expected, _ = theirs(x, x, x, need_weights=False)
-    # Two orders of summing 8 products in fp32.
-    torch.testing.assert_close(ours(x, causal=False), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_steps_equal_the_whole_sequence() -> None:
-    layer = SelfAttention(H * K, H, dropout=0.0)
-    x = torch.randn(B, T, H * K)
-    expected = layer(x, causal=True)
-    cache = torch.zeros(2, B, H, T, K)
-    with torch.no_grad():
-        steps = [layer.step(x[:, t : t + 1], cache, t) for t in range(T)]
-    torch.testing.assert_close(torch.cat(steps, dim=1), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_dropout_acts_in_training_only() -> None:
-    cross = CrossAttention(H * K, H, dropout=0.5)
-    ids, others = torch.zeros(B, T), torch.zeros(B, S)
-    sides = torch.randn(B * T, H * K), torch.randn(B * S, H * K)
-    blocks = Blocks.of([ids], [others], [None])
-    first, second = (cross(*sides, blocks) for _ in range(2))
-    assert not torch.equal(first, second)
-    cross.eval()
-    first, second = (cross(*sides, blocks) for _ in range(2))
-    assert torch.equal(first, second)
-
-
-def test_autocast_stays_near_fp32() -> None:
-    layer = SelfAttention(H * K, H, dropout=0.0)
-    x = torch.randn(B, T, H * K)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = layer(x, torch.ones(B, 1, 1, T, dtype=torch.bool), causal=True)
-    assert low.dtype == torch.bfloat16
-    low.float().sum().backward()
-    # bf16 keeps 8 bits, and values are about 1.
-    torch.testing.assert_close(low.float(), layer(x, causal=True), rtol=0.05, atol=0.05)
 
 
 @pytest.mark.gpu

@@ -107,8 +107,9 @@ def test_a_batch_depends_on_its_step_alone() -> None:
     plan = _plan()
     for step in reversed(steps):
         batch = plan.batch(step)
-        assert list(map(torch.equal, batch.src, forward[step].src)) == [True] * len(batch.src)
-        assert all(map(torch.equal, batch.labels, forward[step].labels))
+        for side in ("src", "tgt_in", "labels"):
+            pairs = zip(getattr(batch, side), getattr(forward[step], side), strict=True)
+            assert all(torch.equal(*pair) for pair in pairs)
 
 
 def test_order_changes_with_the_epoch_and_the_seed() -> None:
@@ -176,3 +177,16 @@ def test_stacked_batches_are_as_long_block_by_block() -> None:
         [BOS, 18, 18, 18, 18, 18],
     ]
     assert torch.equal(stacked.labels[0], stacked.src[0])
+
+
+def test_fewer_pairs_are_filled_up_in_a_stack() -> None:
+    src = [[11, 12, 13], [14], [16, 17]]
+    whole = plan_of(src, src, 2, batch_size=3, max_len=9).batch(0)
+    single = plan_of([[15] * 2], [[15] * 2], 2, batch_size=3, max_len=9).batch(0)
+    stacked = stack_batches([whole, single])
+    assert [block.tolist() for block in stacked.src] == [
+        [[14, EOS, PAD], [16, 17, EOS], [15, 15, EOS], [EOS, PAD, PAD]],
+        [[11, 12, 13, EOS], [EOS, PAD, PAD, PAD]],
+    ]
+    assert [block[-1].tolist() for block in stacked.tgt_in] == [[BOS, PAD, PAD], [BOS] + [PAD] * 3]
+    assert [set(block[-1].tolist()) for block in stacked.labels] == [{PAD}, {PAD}]

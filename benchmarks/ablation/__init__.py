@@ -1,0 +1,1 @@
+"""What each of the core's tricks gives."""
