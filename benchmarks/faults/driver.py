@@ -25,6 +25,7 @@ import optuna
 
 import hpo.__main__
 import hpo.analysis.grad_norms
+import hpo.analysis.report
 import hpo.analysis.stability
 import hpo.analysis.timeline
 import hpo.launch
