@@ -85,7 +85,7 @@ bench-peers: $(PEERS)/.installed  ## compare with what one would use instead, an
 	$(RUN) -m benchmarks.peers.decoding
 	$(RUN) -m benchmarks.peers.configurations
 
-faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, about an hour
+faults: $(INSTALLED)  ## inject every fault as often as docs/reliability.md says, over an hour
 	$(RUN) -m benchmarks.faults --jobs $(JOBS)
 
 faults-short: $(INSTALLED)  ## inject every fault at least once, under 3 minutes
