@@ -27,6 +27,7 @@ from hpo.scoring import stored_scoring
 from hpo.spans import ATTEMPTS, Span, read_repeats, read_spans
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
 from hpo.storage.locating import url_beside
+from hpo.storage.rows import AdoptingStorage
 from hpo.trial_file import STATE_NAMES
 
 _LOOK_AGAIN_S = 0.5
@@ -170,12 +171,19 @@ def _is_ours(study: optuna.Study) -> bool:
 
 
 def detached(study: optuna.Study) -> optuna.Study:
-    """A copy in memory, which no connection keeps open and nothing changes."""
-    copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
+    """A copy in memory, which no connection keeps open and nothing changes.
+
+    Raises: ValueError where a trial is not what a trial can be.
+    """
+    storage = AdoptingStorage()
+    copy = storage.create_new_study(study.directions, study.study_name)
     for key, value in study.user_attrs.items():
-        copy.set_user_attr(key, value)
-    copy.add_trials(study.get_trials(deepcopy=False))
-    return copy
+        storage.set_study_user_attr(copy, key, value)
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        trial._validate()  # what somebody else wrote: Optuna's own look at what it is given
+    storage.adopt(copy, trials)
+    return optuna.load_study(study_name=study.study_name, storage=storage)
 
 
 def state_of(record: StudyRecord) -> str:

@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from hpo.lock import PATIENCE_S, Owner, StudyOwnedError, StudyTakenOverError
 from hpo.storage.database import StorageError, close, quieten, refuse_missing, telling
+from hpo.storage.rows import RowStorage
 
 RECLAIM_S = 10.0
 """How long a driver that connects again waits for the end of its own lost session."""
@@ -195,7 +196,7 @@ class PostgreSQL:
             return connection
 
         try:
-            return RDBStorage(self.url, {"creator": creator, **(engine or {})}, **settings)
+            return RowStorage(self.url, {"creator": creator, **(engine or {})}, **settings)
         except BaseException:
             for connection in made:
                 connection.close()

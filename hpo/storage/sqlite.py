@@ -29,6 +29,7 @@ from hpo.storage.database import (
     refuse_missing,
     telling,
 )
+from hpo.storage.rows import RowStorage
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite itself waits for another writer before it gives up once."""
@@ -110,7 +111,7 @@ class SQLite:
         with self._tables_lock(), telling(self):
             self._switch_to_wal()
             self._check()
-            storage = RDBStorage(
+            storage = RowStorage(
                 self.url,
                 engine_kwargs=_engine_settings(_DRIVER_BUSY_TIMEOUT_S),
                 skip_table_creation=self.exists,
@@ -132,9 +133,9 @@ class SQLite:
         settings = _engine_settings(BUSY_TIMEOUT_S)
         with telling(self):
             if self._is_of_this_optuna():
-                storage: RDBStorage = _KnownTables(self.url, settings)
+                storage: RowStorage = _KnownTables(self.url, settings)
             else:
-                storage = RDBStorage(self.url, engine_kwargs=settings, skip_table_creation=True)
+                storage = RowStorage(self.url, engine_kwargs=settings, skip_table_creation=True)
         _begin_with(storage.engine, statement)
         return storage
 
@@ -198,7 +199,7 @@ class SQLite:
             )
 
 
-class _KnownTables(RDBStorage):
+class _KnownTables(RowStorage):
     """The storage of a database whose tables are known to be as the installed Optuna wants them.
 
     `RDBStorage` looks for the tables' version with Alembic, whose import alone takes 0.4 s: a

@@ -4,33 +4,47 @@ Reads are answered from memory. A change is made there, and one thread writes wh
 memory than in the database, all of it in one transaction: a database that is busy, restarting or
 away delays nothing but what waits in `sync`. What is written are rows as they are to be, found by
 what names them (trial number, name, step), so that a transaction whose reply was lost is simply
-written again. Relies on the tables of the pinned Optuna and on names with an underscore.
+written again. Relies on names of the pinned Optuna with an underscore.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import sqlalchemy
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import InMemoryStorage, RDBStorage
-from optuna.storages._rdb import models
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.storage.database import Database, DatabaseAwayError, StorageError, close, is_transient
+from hpo.storage.rows import (
+    PARAMS,
+    STEPS,
+    STUDIES,
+    STUDY_SYSTEM,
+    STUDY_USER,
+    SYSTEM,
+    TRIALS,
+    USER,
+    VALUES,
+    AdoptingStorage,
+    Content,
+    Row,
+    as_stored,
+    content_of,
+    rows_of,
+    upsert,
+)
 
 PATIENCE_S = 600.0
 """How long a database may fail or be silent before the run ends."""
@@ -41,36 +55,9 @@ _TELL_AFTER_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _LOOK_EVERY_S = 0.2
 
-_STUDIES = models.StudyModel.__table__
-_TRIALS = models.TrialModel.__table__
-_PARAMS = models.TrialParamModel.__table__
-_VALUES = models.TrialValueModel.__table__
-_STEPS = models.TrialIntermediateValueModel.__table__
-_USER = models.TrialUserAttributeModel.__table__
-_SYSTEM = models.TrialSystemAttributeModel.__table__
-_STUDY_USER = models.StudyUserAttributeModel.__table__
-_STUDY_SYSTEM = models.StudySystemAttributeModel.__table__
-_KEY = {_PARAMS: "param_name", _VALUES: "objective", _STEPS: "step"}
-"""The column that names a row among those of its trial or study, where it is not `key`."""
-_INSERT: Mapping[str, Callable[[sqlalchemy.Table], Any]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
-
-_Content = dict[str, Any]
 _T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
-
-
-class _Row(NamedTuple):
-    """A row that is newer in memory than in the database."""
-
-    table: sqlalchemy.Table
-    number: int | None
-    """The trial's; `None`: the study's."""
-    key: str | int | None
-    """What names the row among the trial's or the study's; `None`: it is the trial's own."""
 
 
 @contextmanager
@@ -114,7 +101,7 @@ class _EndedError(Exception):
     """The writer is to store nothing more, not even what it has begun to."""
 
 
-class SteadfastStorage(InMemoryStorage):
+class SteadfastStorage(AdoptingStorage):
     """The storage of one study, which its driver owns; a context in which it is written behind.
 
     Once it has failed every further change raises what it failed with.
@@ -136,7 +123,7 @@ class SteadfastStorage(InMemoryStorage):
         self._patience_s = patience_s
         self._tell = tell
         self._changed = threading.Condition(threading.RLock())
-        self._newer: dict[_Row, None] = {}
+        self._newer: dict[Row, None] = {}
         self._changes = self._stored = 0
         self._ids: dict[int, int] = {}
         """Trial number -> its id in the database, of trials known to be there."""
@@ -252,17 +239,17 @@ class SteadfastStorage(InMemoryStorage):
             return self._database.get_study_id_from_name(study_name)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        with self._change(_Row(_STUDY_USER, None, key)):
-            super().set_study_user_attr(study_id, key, _as_stored(value))
+        with self._change(Row(STUDY_USER, None, key)):
+            super().set_study_user_attr(study_id, key, as_stored(value))
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        with self._change(_Row(_STUDY_SYSTEM, None, key)):
-            super().set_study_system_attr(study_id, key, _as_stored(value))
+        with self._change(Row(STUDY_SYSTEM, None, key)):
+            super().set_study_system_attr(study_id, key, as_stored(value))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         with self._change():
             trial_id = super().create_new_trial(study_id, template_trial)
-            self._note(*_rows_of(self.get_trial(trial_id)))
+            self._note(*rows_of(self.get_trial(trial_id)))
             return trial_id
 
     def set_trial_param(
@@ -272,36 +259,36 @@ class SteadfastStorage(InMemoryStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        with self._change(_Row(_PARAMS, self._number(trial_id), param_name)):
+        with self._change(Row(PARAMS, self._number(trial_id), param_name)):
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         number = self._number(trial_id)
-        rows = [_Row(_VALUES, number, objective) for objective in range(len(values or ()))]
-        with self._change(_Row(_TRIALS, number, None), *rows):
+        rows = [Row(VALUES, number, objective) for objective in range(len(values or ()))]
+        with self._change(Row(TRIALS, number, None), *rows):
             return super().set_trial_state_values(trial_id, state, values)
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
-        with self._change(_Row(_STEPS, self._number(trial_id), step)):
+        with self._change(Row(STEPS, self._number(trial_id), step)):
             super().set_trial_intermediate_value(trial_id, step, intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        with self._change(_Row(_USER, self._number(trial_id), key)):
-            super().set_trial_user_attr(trial_id, key, _as_stored(value))
+        with self._change(Row(USER, self._number(trial_id), key)):
+            super().set_trial_user_attr(trial_id, key, as_stored(value))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        with self._change(_Row(_SYSTEM, self._number(trial_id), key)):
-            super().set_trial_system_attr(trial_id, key, _as_stored(value))
+        with self._change(Row(SYSTEM, self._number(trial_id), key)):
+            super().set_trial_system_attr(trial_id, key, as_stored(value))
 
     def _number(self, trial_id: int) -> int:
         return self.get_trial_number_from_id(trial_id)
 
     @contextmanager
-    def _change(self, *rows: _Row) -> Iterator[None]:
+    def _change(self, *rows: Row) -> Iterator[None]:
         """Notes `rows` as newer once what is within has changed them."""
         with self._changed:
             if self.failure is not None:
@@ -309,7 +296,7 @@ class SteadfastStorage(InMemoryStorage):
             yield
             self._note(*rows)
 
-    def _note(self, *rows: _Row) -> None:
+    def _note(self, *rows: Row) -> None:
         if rows:
             self._newer.update(dict.fromkeys(rows))
             self._changes += 1
@@ -333,9 +320,8 @@ class SteadfastStorage(InMemoryStorage):
             super().set_study_user_attr(study, key, value)
         for key, value in of_system.items():
             super().set_study_system_attr(study, key, value)
-        for trial in found:
-            self._ids[trial.number] = trial._trial_id
-            super().create_new_trial(study, trial)
+        self._ids = {trial.number: trial._trial_id for trial in found}
+        self.adopt(study, found)
 
     def _write_behind(self) -> None:
         try:
@@ -389,7 +375,7 @@ class SteadfastStorage(InMemoryStorage):
             return True
         return False
 
-    def _take(self) -> tuple[dict[_Row, None], int, list[tuple[_Row, _Content]]]:
+    def _take(self) -> tuple[dict[Row, None], int, list[tuple[Row, Content]]]:
         """Takes the rows that are newer; how many changes that covers; what the rows are to hold.
 
         All as of one moment, so that the database is never between two.
@@ -399,16 +385,16 @@ class SteadfastStorage(InMemoryStorage):
             self._trying_since = self._trying_since or time.monotonic()
             return rows, self._changes, [(row, self._content(row)) for row in rows]
 
-    def _content(self, row: _Row) -> _Content:
+    def _content(self, row: Row) -> Content:
         (study,) = self._studies.values()
         if row.number is None:
-            of_user = row.table is _STUDY_USER
+            of_user = row.table is STUDY_USER
             attributes: dict[Any, Any] = study.user_attrs if of_user else study.system_attrs
             stored = json.dumps(attributes[row.key])
             return {"study_id": self._study_id, "key": row.key, "value_json": stored}
-        return _content_of(row.table, study.trials[row.number], row.key)
+        return content_of(row.table, study.trials[row.number], row.key)
 
-    def _store(self, contents: Sequence[tuple[_Row, _Content]]) -> dict[int, int]:
+    def _store(self, contents: Sequence[tuple[Row, Content]]) -> dict[int, int]:
         """Writes rows in one transaction; returns the ids of their trials by number."""
         # A database that is busy is tried again by this thread, which looks whether it still may.
         with (
@@ -416,41 +402,41 @@ class SteadfastStorage(InMemoryStorage):
             connection.execution_options(patience_s=0.0).begin(),
         ):
             self._refuse_end()
-            mine = sqlalchemy.select(_STUDIES).where(_STUDIES.c.study_id == self._study_id)
+            mine = sqlalchemy.select(STUDIES).where(STUDIES.c.study_id == self._study_id)
             if connection.execute(mine).first() is None:
                 raise self._gone()
             ids = self._store_trials(connection, contents)
-            parts: dict[sqlalchemy.Table, list[_Content]] = {}
+            parts: dict[sqlalchemy.Table, list[Content]] = {}
             for row, content in contents:
-                if row.table is not _TRIALS:
+                if row.table is not TRIALS:
                     whose = {} if row.number is None else {"trial_id": ids[row.number]}
                     parts.setdefault(row.table, []).append({**whose, **content})
             for table, part in parts.items():
-                _upsert(connection, table, part)
+                upsert(connection, table, part)
             self._refuse_end()
         return ids
 
     def _store_trials(
-        self, connection: sqlalchemy.Connection, contents: Sequence[tuple[_Row, _Content]]
+        self, connection: sqlalchemy.Connection, contents: Sequence[tuple[Row, Content]]
     ) -> dict[int, int]:
-        trials = {row.number: content for row, content in contents if row.table is _TRIALS}
+        trials = {row.number: content for row, content in contents if row.table is TRIALS}
         numbers = {row.number for row, _ in contents if row.number is not None}
         ids = {number: self._ids[number] for number in numbers & self._ids.keys()}
         # Some of these may be there all the same: their transaction's reply was lost.
-        own = _TRIALS.c.study_id == self._study_id
-        found = sqlalchemy.select(_TRIALS.c.number, _TRIALS.c.trial_id).where(
-            own, _TRIALS.c.number.in_(numbers - self._ids.keys())
+        own = TRIALS.c.study_id == self._study_id
+        found = sqlalchemy.select(TRIALS.c.number, TRIALS.c.trial_id).where(
+            own, TRIALS.c.number.in_(numbers - self._ids.keys())
         )
         if numbers - self._ids.keys():
             ids |= {row.number: row.trial_id for row in connection.execute(found)}
         for number in sorted(numbers):
             if number not in ids:
                 row = {"study_id": self._study_id, "number": number, **trials[number]}
-                added = sqlalchemy.insert(_TRIALS).values(row).returning(_TRIALS.c.trial_id)
+                added = sqlalchemy.insert(TRIALS).values(row).returning(TRIALS.c.trial_id)
                 ids[number] = connection.execute(added).scalar_one()
             elif number in trials:
-                mine = _TRIALS.c.trial_id == ids[number]
-                update = sqlalchemy.update(_TRIALS).where(mine).values(trials[number])
+                mine = TRIALS.c.trial_id == ids[number]
+                update = sqlalchemy.update(TRIALS).where(mine).values(trials[number])
                 if connection.execute(update).rowcount != 1:
                     raise self._gone()
         return ids
@@ -461,70 +447,6 @@ class SteadfastStorage(InMemoryStorage):
             where=self._where,
             way_out="`hpo repair STUDY` rebuilds it from the trials' folders.",
         )
-
-
-def _rows_of(trial: FrozenTrial) -> Iterator[_Row]:
-    """All rows of a trial."""
-    yield _Row(_TRIALS, trial.number, None)
-    for table, keys in (
-        (_PARAMS, trial.params),
-        (_VALUES, range(len(trial.values or ()))),
-        (_STEPS, trial.intermediate_values),
-        (_USER, trial.user_attrs),
-        (_SYSTEM, trial.system_attrs),
-    ):
-        for key in keys:
-            yield _Row(table, trial.number, key)
-
-
-def _content_of(table: sqlalchemy.Table, trial: FrozenTrial, key: Any) -> _Content:
-    """What a trial's row is to hold, beside whose it is."""
-    if table is _TRIALS:
-        return {
-            "state": trial.state,
-            "datetime_start": _in_utc(trial.datetime_start),
-            "datetime_complete": _in_utc(trial.datetime_complete),
-        }
-    if table is _PARAMS:
-        distribution = trial.distributions[key]
-        return {
-            "param_name": key,
-            "param_value": distribution.to_internal_repr(trial.params[key]),
-            "distribution_json": distribution_to_json(distribution),
-        }
-    if table is _VALUES:
-        value, kind = models.TrialValueModel.value_to_stored_repr(trial.values[key])
-        return {"objective": key, "value": value, "value_type": kind}
-    if table is _STEPS:
-        to_stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
-        value, of_step = to_stored(trial.intermediate_values[key])
-        return {"step": key, "intermediate_value": value, "intermediate_value_type": of_step}
-    attributes = trial.user_attrs if table is _USER else trial.system_attrs
-    return {"key": key, "value_json": json.dumps(attributes[key])}
-
-
-def _upsert(
-    connection: sqlalchemy.Connection, table: sqlalchemy.Table, rows: Sequence[_Content]
-) -> None:
-    """Makes `rows` the table's, in place of those of the same names."""
-    whose = "trial_id" if "trial_id" in rows[0] else "study_id"
-    names = [whose, _KEY.get(table, "key")]
-    insert = _INSERT[connection.dialect.name](table)
-    others = {column: insert.excluded[column] for column in rows[0] if column not in names}
-    connection.execute(insert.on_conflict_do_update(index_elements=names, set_=others), rows)
-
-
-def _as_stored(value: Any) -> Any:
-    """A value as it will be read from the database, where tuples are lists."""
-    # One string a name, however many trials have it: a thousand of them stay in memory.
-    return json.loads(
-        json.dumps(value),
-        object_pairs_hook=lambda pairs: {sys.intern(name): one for name, one in pairs},
-    )
-
-
-def _in_utc(local: datetime | None) -> datetime | None:
-    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
 
 
 def _in_a_line(error: BaseException) -> str:
