@@ -8,7 +8,7 @@ is measured is rather too low than too high.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,15 +51,7 @@ def measure(values: Sequence[float], finals: Sequence[float]) -> Reliability:
     n = len(values)
     if n < 2:
         return Reliability(n, None, None, None)
-    signs = _signs(values) * _signs(finals)
-    agreement, pairs = float(signs.sum()) / 2, n * (n - 1) / 2
-    tau = agreement / pairs
-    if n < LEAST:
-        return Reliability(n, tau, None, None)
-    centre = math.atanh(agreement / (pairs + 1))
-    margin = _ONE_SIDED_90 * math.sqrt(0.437 / (n - 4))
-    low, high = math.tanh(centre - margin), math.tanh(centre + margin)
-    return Reliability(n, tau, min(low, tau), max(high, tau))
+    return _reliability(n, int(_agreements(values, finals).sum()))
 
 
 def measure_at(step: int, complete: Sequence[tuple[Mapping[int, float], float]]) -> Reliability:
@@ -70,12 +62,39 @@ def measure_at(step: int, complete: Sequence[tuple[Mapping[int, float], float]])
 
 def first_good(step: int, complete: Sequence[tuple[Mapping[int, float], float]]) -> int | None:
     """How many complete trials, in the order of their end, first made `step` good; or `None`."""
-    counts: Iterator[int] = iter(range(LEAST, len(complete) + 1))
-    return next((n for n in counts if measure_at(step, complete[:n]).is_good), None)
+    known = [n for n, (curve, _) in enumerate(complete, start=1) if step in curve]
+    pairs = [(complete[n - 1][0][step], complete[n - 1][1]) for n in known]
+    agreements = np.cumsum(_agreements([value for value, _ in pairs], [end for _, end in pairs]))
+    of_enough = range(LEAST, len(known) + 1)
+    return next(
+        (known[n - 1] for n in of_enough if _reliability(n, int(agreements[n - 1])).is_good), None
+    )
 
 
-def _signs(values: Sequence[float]) -> NDArray[np.float64]:
-    """Of the difference of each pair, both ways."""
-    column = np.asarray(values, dtype=float)
-    signs: NDArray[np.float64] = np.sign(column[:, None] - column[None, :])
-    return signs
+def _reliability(n: int, agreement: int) -> Reliability:
+    """Of `n` trials, of whose pairs so many more are in the same order than in the other one."""
+    pairs = n * (n - 1) / 2
+    tau = agreement / pairs
+    if n < LEAST:
+        return Reliability(n, tau, None, None)
+    centre = math.atanh(agreement / (pairs + 1))
+    margin = _ONE_SIDED_90 * math.sqrt(0.437 / (n - 4))
+    low, high = math.tanh(centre - margin), math.tanh(centre + margin)
+    return Reliability(n, tau, min(low, tau), max(high, tau))
+
+
+def _agreements(values: Sequence[float], finals: Sequence[float]) -> NDArray[np.int64]:
+    """For each trial, with how many of those before it it is in the same order at both, less
+    with how many it is not."""
+    ranks, final_ranks = _ranks(values), _ranks(finals)
+    found = np.zeros(len(ranks), dtype=np.int64)
+    for n in range(1, len(ranks)):
+        signs = np.sign(ranks[:n] - ranks[n]) * np.sign(final_ranks[:n] - final_ranks[n])
+        found[n] = signs.sum()
+    return found
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.int64]:
+    """The places of numbers in their order; equal ones have the same."""
+    ranks: NDArray[np.int64] = np.unique(np.asarray(values, float), return_inverse=True)[1]
+    return ranks

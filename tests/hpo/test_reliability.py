@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -70,3 +72,24 @@ def test_it_tells_when_a_step_was_first_good() -> None:
     assert first_good(10, complete) == LEAST
     assert first_good(20, complete) is None
     assert first_good(10, [({10: 0.0}, 1.0), *complete]) == 6
+
+
+def test_when_a_step_was_first_good_is_as_if_each_trial_had_been_waited_for() -> None:
+    rng = random.Random(1)
+    for noise in (0.5, 2.0, 8.0):
+        complete = []
+        for n in range(60):
+            early = {10: round(n + noise * rng.gauss(0, 10), -1)} if rng.random() < 0.9 else {}
+            complete.append((early, float(n)))
+        ends = range(LEAST, len(complete) + 1)
+        waited = (n for n in ends if measure_at(10, complete[:n]).is_good)
+        assert first_good(10, complete) == next(waited, None)
+
+
+def test_thousands_of_trials_take_no_table_of_all_their_pairs() -> None:
+    values = [float(n * 7919 % 3001) for n in range(3001)]
+    tracemalloc.start()
+    measure(values, values[::-1])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20  # of 9 million pairs
