@@ -18,7 +18,7 @@ from pydantic import (
 
 RECIPE_VERSION = 2
 """Raised when batches, the loop, the optimizer or a schedule change their numbers: cached results
-of an earlier one rest, and no run goes on from its checkpoint."""
+of an earlier one rest, no run goes on from its checkpoint, and no study with its trials."""
 
 
 class Settings(BaseModel):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.sealed import read_sealed
-from core.settings import digest_of
+from core.settings import RECIPE_VERSION, digest_of
 from hpo.identity import differences, refuse_changes
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class ProtocolLock:
     """The locked protocol of a study; two studies with equal hashes can be ranked together."""
 
     content: Mapping[str, Any]
-    """Plain JSON: task, protocol, digests, steps by stage, signature."""
+    """Plain JSON: task, recipe_version (none: the first), protocol, digests, steps by stage,
+    signature."""
 
     @property
     def hash(self) -> str:
@@ -55,6 +56,7 @@ def lock_of(study: Study, digests: Mapping[str, str]) -> ProtocolLock:
     return ProtocolLock(
         {
             "task": study.task,
+            "recipe_version": RECIPE_VERSION,
             "protocol": study.protocol.model_dump(mode="json"),
             "digests": dict(digests),
             "steps": dict(study.grid.stages),

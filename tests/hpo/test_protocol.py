@@ -15,12 +15,12 @@ from toy_runs import Watcher, run_study
 
 from core.registry import find_task
 from core.sealed import write_sealed
-from core.settings import digest_of
+from core.settings import RECIPE_VERSION, digest_of
 from hpo import attributes
 from hpo.declarations import Study, load_study
 from hpo.events import Event, TrialEvaluated
 from hpo.identity import StudyConflictError
-from hpo.protocol import ProtocolLock, lock_of
+from hpo.protocol import ProtocolLock, lock_of, stored_lock
 from hpo.reading import read_study
 from hpo.slots import Work
 
@@ -116,6 +116,23 @@ def test_another_way_of_computing_the_score_is_refused(
         run_study(newer, runs, trials=2)
     assert caught.value.keys == ("signature",)
     assert len(read_study(None, "toy", runs).trials) == 1
+
+
+def test_a_study_trained_by_another_recipe_does_not_go_on_and_is_ranked_apart(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, study = tmp_path / "runs", make_study()
+    now = lock(study)
+    monkeypatch.setattr("hpo.protocol.RECIPE_VERSION", RECIPE_VERSION - 1)
+    assert lock(study).hash != now.hash
+    run_study(study, runs, trials=1)
+    monkeypatch.undo()
+    with pytest.raises(StudyConflictError, match=r"recipe_version was \d, is \d.*--name NEW") as e:
+        run_study(study, runs, trials=2)
+    assert e.value.keys == ("recipe_version",)
+    # The first version's locks did not name it.
+    unnamed = {key: value for key, value in now.content.items() if key != "recipe_version"}
+    assert stored_lock({"content": unnamed}).hash != now.hash
 
 
 def test_a_study_from_before_there_were_locks_gets_one(
