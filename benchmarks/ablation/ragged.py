@@ -56,12 +56,7 @@ class _Ragged:
 
         def read(y: Tensor) -> Tensor:
             parts = attention.query_key_value(y).chunk(3, -1)
-            dropout = attention.dropout if layer.training else 0.0
-            found = self._attend(
-                parts, ids, ids, attention.num_heads, dropout=dropout, is_causal=is_causal
-            )
-            result: Tensor = attention.out(found)
-            return result
+            return self._read_out(attention, parts, ids, ids, is_causal=is_causal)
 
         return read
 
@@ -72,14 +67,25 @@ class _Ragged:
 
         def read(y: Tensor) -> Tensor:
             parts = attention.query(y), *attention.key_value(memory).chunk(2, -1)
-            dropout = attention.dropout if layer.training else 0.0
-            found = self._attend(
-                parts, tgt_in, src, attention.num_heads, dropout=dropout, is_causal=False
-            )
-            result: Tensor = attention.out(found)
-            return result
+            return self._read_out(attention, parts, tgt_in, src, is_causal=False)
 
         return read
+
+    def _read_out(
+        self,
+        attention: nn.Module,
+        parts: Sequence[Tensor],
+        ids: Tensor,
+        others: Tensor,
+        *,
+        is_causal: bool,
+    ) -> Tensor:
+        dropout = attention.dropout if attention.training else 0.0
+        found = self._attend(
+            parts, ids, others, attention.num_heads, dropout=dropout, is_causal=is_causal
+        )
+        result: Tensor = attention.out(found)
+        return result
 
 
 def _attend_padded(
