@@ -46,15 +46,15 @@ def best_size(rate_of: Callable[[int], float], most: int) -> int:
 
     `rate_of` gives the steps a second of that many runs together, and may raise OutOfMemoryError.
     """
-    best, rate = 1, rate_of(1)
-    while best * 2 <= most:
+    best, rate, size = 1, 0.0, 1
+    while size <= most:
         try:
-            doubled = rate_of(best * 2)
+            found = rate_of(size)
         except torch.OutOfMemoryError:
             break
-        if doubled < rate * _LEAST_GAIN:
+        if found < rate * _LEAST_GAIN:
             break
-        best, rate = best * 2, doubled
+        best, rate, size = size, found, 2 * size
     return best
 
 

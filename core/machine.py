@@ -20,8 +20,8 @@ _NEVER = -1
 
 
 def occupy(placement: Placement) -> torch.device:
-    """The device of `placement`, with the process set up for it: threads, memory, repeatable
-    kernels.
+    """The device of `placement`, with the process set up for it: threads, memory, kernels that
+    do not hang on a timing.
     """
     device = torch.device(placement.device)
     torch.set_num_threads(placement.threads)
@@ -32,6 +32,8 @@ def occupy(placement: Placement) -> torch.device:
         # Benchmarking picks kernels by their timing of the moment, so that two equal runs differ.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        # It plans anew for each shape, and hardly two batches have the same.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         torch.cuda.reset_peak_memory_stats(device)
     return device
 

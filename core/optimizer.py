@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.flat import Flat, separate
+from core.kernels import kernels_for
 from core.precision import Precision
 from core.schedule import factor
 from core.task import Stage
@@ -65,7 +66,7 @@ class StageOptimizer:
         ]
         self.flat: Flat | None = None
         """Where the parameters lie, if they are flattened."""
-        if device.type == "cpu" if is_flat is None else is_flat:
+        if kernels_for(device).has_flat_parameters if is_flat is None else is_flat:
             self.flat = Flat([named for named, _ in groups])
             leaves = [[leaf] for leaf in self.flat.leaves]
         else:

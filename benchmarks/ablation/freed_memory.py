@@ -1,4 +1,4 @@
-"""glibc's memory of freed blocks, which runs of the product keep (`core.placement`)."""
+"""glibc's memory of freed blocks, which runs of the product keep (`core.machine`)."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ class Training:
         self._model = Transformer(settings, corpus.vocab, PAD_ID).train()
         stage = Stage("pretrain", 0, 10_000, PretrainSettings(), 1, 10_000, 1.0)
         with variant.context():
-            precision = choose("fp32", torch.device("cpu"))
-            self._optimizer = StageOptimizer(self._model, stage, precision)
+            self._precision = choose(variant.precision, torch.device("cpu"))
+            self._optimizer = StageOptimizer(self._model, stage, self._precision)
             self._read = variant.read(self._model)
         self._plan = variant.plan(
             corpus.src,
@@ -77,13 +77,14 @@ class Training:
         return sum(int((block != PAD_ID).sum()) for block in labels), seconds
 
     def _update(self, batch: Batch) -> None:
-        loss = self.variant.loss(
-            self._read(batch.src, batch.tgt_in),
-            self._model.embedding.weight,
-            lay_out(batch.labels),
-            ignore_id=PAD_ID,
-            label_smoothing=0.1,
-        )
+        with self._precision.autocast():
+            loss = self.variant.loss(
+                self._read(batch.src, batch.tgt_in),
+                self._model.embedding.weight,
+                lay_out(batch.labels),
+                ignore_id=PAD_ID,
+                label_smoothing=0.1,
+            )
         self._optimizer.update(loss)
 
 
@@ -97,12 +98,13 @@ class Search:
         torch.manual_seed(1)
         self._model = Steered(settings, corpus.vocab, PAD_ID)
         self._sources = corpus.validation
+        self._precision = choose(variant.precision, torch.device("cpu"))
 
     def turn(self, _: int) -> tuple[int, float]:
         """Sentences and seconds."""
         torch.manual_seed(1)
         arguments = {"max_len": 64, **(self.variant.search or {})}
-        with self.variant.context():
+        with self.variant.context(), self._precision.autocast():
             begun = time.process_time()
             if self._beam_size == 1:
                 decoding.greedy(self._model, self._sources, **arguments)

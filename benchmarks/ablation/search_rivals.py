@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest import mock
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.ablation.freed_memory import has_mallopt, keeping_blocks
 from benchmarks.ablation.variant import Variant, by_sdpa, patch
+from core.kernels import ALL_ROWS, CPU
 from core.nn.attention import attend_bias
 from core.nn.blocks import Blocks
 from core.translation import decoding
@@ -76,7 +78,10 @@ def by_argmax(scores: Tensor, _: int) -> tuple[Tensor, Tensor]:
 def decoding_variants() -> Iterator[Variant]:
     """The product first; what both searches share."""
     yield Variant("product")
-    yield Variant("sources encoded at once", patch(f"{_MODEL}._ENCODED_AT_ONCE", by=2**31))
+    yield Variant(
+        "sources encoded at once",
+        patch("core.kernels.CPU", by=replace(CPU, encoded_at_once=ALL_ROWS)),
+    )
     yield Variant("torch.topk", patch("core.translation.decoding.largest", by=torch.topk))
     yield Variant(
         "bmm for one-row queries", patch("core.nn.attention._weighted_sum", by=torch.bmm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial, partialmethod
+from functools import partialmethod
 from unittest import mock
 
 import torch
@@ -15,10 +15,11 @@ from benchmarks.ablation.freed_memory import has_mallopt, keeping_blocks
 from benchmarks.ablation.ragged import nested, packed
 from benchmarks.ablation.variant import Context, Variant, by_sdpa, patch
 from benchmarks.like_lengths import LikeLengths
+from core.kernels import ALL_ROWS
 from core.nn import linear
 from core.nn.attention import merge_heads
 from core.nn.attention_layers import SelfAttention
-from core.nn.blocks import ONE_BLOCK, Blocks, attend_blocks, lay_out, open_sides
+from core.nn.blocks import Blocks, attend_blocks, lay_out, open_sides
 from core.nn.dropout import Dropout
 from core.optimizer import StageOptimizer
 from core.precision import choose
@@ -126,10 +127,10 @@ def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
     yield Variant("product")
     yield Variant("blocks of 8", block_rows=8)
     yield Variant("blocks of 32", block_rows=32)
-    yield Variant("one block", block_rows=ONE_BLOCK)
-    yield Variant("batches of like length", plan=LikeLengths, block_rows=ONE_BLOCK)
-    yield Variant("packed", read=packed, block_rows=ONE_BLOCK)
-    yield Variant("nested tensors", read=nested, block_rows=ONE_BLOCK)
+    yield Variant("one block", block_rows=ALL_ROWS)
+    yield Variant("batches of like length", plan=LikeLengths, block_rows=ALL_ROWS)
+    yield Variant("packed", read=packed, block_rows=ALL_ROWS)
+    yield Variant("nested tensors", read=nested, block_rows=ALL_ROWS)
     yield Variant("SDPA", by_sdpa)
     yield Variant(
         "attention by autograd",
@@ -148,12 +149,12 @@ def training_variants(dropout: float, *, compiled: bool) -> Iterator[Variant]:
         yield Variant("freed blocks given back", keeping_blocks(keep=False))
     yield Variant("matmul precision medium", medium_precision)
     if choose("auto", torch.device("cpu")).name == "bf16":
-        yield Variant("bf16", partial(torch.autocast, "cpu", torch.bfloat16))
+        yield Variant("fp32", precision="fp32")
     if compiled:
         yield Variant("torch.compile", read=lambda model: torch.compile(model.read, dynamic=True))
         yield Variant(
             "torch.compile, one block, SDPA",
             by_sdpa,
             read=lambda model: torch.compile(model.read, dynamic=True),
-            block_rows=ONE_BLOCK,
+            block_rows=ALL_ROWS,
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unittest import mock
 
-import torch
 from torch import Tensor
 
+from core.kernels import CPU
 from core.nn import token_cross_entropy
-from core.nn.blocks import block_rows
+from core.precision import Requested
 from core.translation.batching import BatchPlan
 from core.translation.model import Transformer
 
@@ -30,8 +30,9 @@ class Variant:
     read: Callable[[Transformer], Read] = lambda model: model.read
     """What is called in the place of the model's `read`."""
     plan: type[BatchPlan] = BatchPlan
-    block_rows: int = block_rows(torch.device("cpu"))
+    block_rows: int = CPU.block_rows
     loss: Callable[..., Tensor] = token_cross_entropy
+    precision: Requested = "auto"
     search: Mapping[str, int] | None = None
     """Arguments of the search that differ."""
 
@@ -49,5 +50,5 @@ def patch(*targets: str, by: object) -> Context:
     return patched
 
 
-by_sdpa = patch("core.nn.attention.prefers_sdpa", "core.nn.blocks.prefers_sdpa", by=lambda _: True)
+by_sdpa = patch("core.kernels.CPU", by=replace(CPU, has_fused_attention=True))
 """Attention by torch's fused kernel."""

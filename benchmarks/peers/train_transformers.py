@@ -39,7 +39,7 @@ from benchmarks.peers.setting import (
     read_captions,
 )
 from benchmarks.peers.window import Window
-from core.nn.blocks import ONE_BLOCK
+from core.kernels import ALL_ROWS
 from core.precision import choose
 from core.translation.pretrained import pretrained_tokenizer
 from core.translation.settings import ModelSettings
@@ -136,7 +136,7 @@ def _of_like_length(
         batch_size=BATCH_SIZE,
         max_len=MAX_LEN,
         seed=seed,
-        block_rows=ONE_BLOCK,
+        block_rows=ALL_ROWS,
     )
     return [row for step in range(updates) for row in plan.rows(step).tolist()]
 

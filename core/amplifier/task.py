@@ -19,6 +19,7 @@ from core.amplifier.settings import AmplifierData, AmplifierProtocol, ModelSetti
 from core.amplifier.signals import load_signals
 from core.amplifier.spec import NMSE
 from core.errors import DataError
+from core.kernels import move
 from core.settings import RunConfig
 from core.task import Placement, Scores, Stage, Task
 
@@ -82,7 +83,7 @@ class AmplifierTask(Task):
         return self._frames.batch(step)
 
     def loss(self, model: nn.Module, batch: Batch, stage: Stage) -> Tensor:
-        x, y = (side.to(self._device, non_blocking=True) for side in batch)
+        x, y = (move(side, self._device) for side in batch)
         return F.mse_loss(model(x).float(), y)
 
     def evaluate(self, model: nn.Module, *, final: bool) -> Scores:

@@ -16,16 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from core.kernels import kernels_for
 from core.nn.dropout import keep_mask
-
-
-def prefers_sdpa(device: torch.device) -> bool:
-    """Whether `F.scaled_dot_product_attention` beats plain matrix products on a device.
-
-    On the CPU it does not: over [128, 15, 128] with 4 heads, padding and dropout, forward and
-    backward take 7.5 ms by SDPA and 5.4 ms by our own, on an AVX2 core (benchmarks/kernels.py).
-    """
-    return device.type != "cpu"
 
 
 def attend(
@@ -40,7 +32,7 @@ def attend(
     made of it, or any other bias of the scores, which may be learned; returns [B, H, T, K]. A row
     that may see nothing returns finite numbers that mean nothing.
     """
-    if prefers_sdpa(groups[0].device):
+    if kernels_for(groups[0].device).has_fused_attention:
         query, key, value = _parts(groups)
         return F.scaled_dot_product_attention(query, key, value, attend_mask, dropout_p=dropout)
     batch, heads, queries = groups[0].shape[1:4]

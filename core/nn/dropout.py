@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.kernels import kernels_for
+
 _LEVELS = 2**16
 _GENERATORS: ContextVar[Sequence[torch.Generator | None]] = ContextVar(
     "generators", default=(None,)
@@ -63,17 +65,17 @@ class Dropout(nn.Module):
         """Of any shape."""
         if not self.training or self.p == 0:
             return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        return x * keep_mask(x, self.p)
+        if kernels_for(x.device).has_wide_dropout:
+            return x * keep_mask(x, self.p)
+        return F.dropout(x, self.p)
 
     def add(self, residual: Tensor, x: Tensor) -> Tensor:
         """`residual` + dropout(`x`), in one pass where it can be."""
         if not self.training or self.p == 0:
             return residual + x
-        if x.device.type != "cpu" or residual.dtype != x.dtype:
-            return residual + self.forward(x)
-        return torch.addcmul(residual, x, keep_mask(x, self.p))
+        if kernels_for(x.device).has_wide_dropout and residual.dtype == x.dtype:
+            return torch.addcmul(residual, x, keep_mask(x, self.p))
+        return residual + self.forward(x)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

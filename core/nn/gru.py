@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from core.kernels import kernels_for
+
 
 class Gru(nn.Module):
     """A stack of GRU layers that begins from zeros.
@@ -25,7 +27,7 @@ class Gru(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, F] -> states [B, T, H]."""
-        is_plain = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        is_plain = kernels_for(x.device).has_own_gru and not torch.is_autocast_enabled("cpu")
         if not (is_plain and torch.is_grad_enabled()):
             states: Tensor = self.layers(x)[0]
             return states

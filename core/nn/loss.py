@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-
-def chunk_logits(device: torch.device) -> int:
-    """Logits to hold at a time: on the CPU what its cache holds, elsewhere what memory spares."""
-    return 2**22 if device.type == "cpu" else 2**26
+from core.kernels import kernels_for
 
 
 def token_cross_entropy(
@@ -37,8 +34,7 @@ def token_cross_entropy(
     states, labels = states.flatten(0, -2), labels.flatten()
     counts = labels != ignore_id
     device = states.device.type
-    if device == "cpu":
-        # Elsewhere the number of rows to keep would have to be fetched from the device.
+    if kernels_for(states.device).skips_padding_in_loss:
         rows = counts.nonzero().squeeze(1)
         states, labels, counts = states.index_select(0, rows), labels[rows], counts[rows]
     is_autocast = torch.is_autocast_enabled(device)
@@ -71,7 +67,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         exact = torch.promote_types(states.dtype, torch.float32)
         vocab = weight.size(0)
-        size = min(max(chunk_logits(states.device) // vocab, 1), max(len(states), 1))
+        size = min(max(kernels_for(states.device).logits_at_once // vocab, 1), max(len(states), 1))
         labels = labels.masked_fill(~counts, 0)
         counted = counts[:, None].to(exact)
         mean_weight = weight.mean(0, dtype=exact)

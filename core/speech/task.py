@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core.errors import DataError
+from core.kernels import move
 from core.nn.loss import token_cross_entropy
 from core.settings import RunConfig, derive_seed
 from core.speech.decoding import greedy
@@ -115,7 +116,7 @@ class SpeechTask(Task):
 
     def loss(self, model: torch.nn.Module, batch: Batch, stage: Stage) -> Tensor:
         assert isinstance(model, SpeechModel)
-        waves, lengths, text, labels = (part.to(self._device) for part in batch)
+        waves, lengths, text, labels = (move(part, self._device) for part in batch)
         states = model(*self._listen(waves, lengths), text)
         return token_cross_entropy(
             states,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.kernels import move
 from core.settings import derive_seed
 from core.translation.special import BOS_ID, EOS_ID, PAD_ID
 from core.translation.tokens import TokenRows
@@ -35,10 +36,11 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`."""
 
-        def moved(blocks: IdBlocks) -> IdBlocks:
-            return tuple(block.to(device, non_blocking=True) for block in blocks)
-
-        return Batch(moved(self.src), moved(self.tgt_in), moved(self.labels))
+        src, tgt_in, labels = (
+            tuple(move(block, device) for block in blocks)
+            for blocks in (self.src, self.tgt_in, self.labels)
+        )
+        return Batch(src, tgt_in, labels)
 
 
 def stack_batches(batches: Sequence[Batch]) -> Batch:

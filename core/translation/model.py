@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.kernels import kernels_for
 from core.nn import DecoderLayer, Dropout, EncoderLayer, SinusoidalPositions, linear
 from core.nn.attention import attend_bias
 from core.nn.blocks import Blocks, lay_out, mask_for
@@ -26,9 +27,6 @@ from core.translation.settings import ModelSettings
 _EMBEDDING_STD = 0.02
 _CACHE_ROOM = 8
 """Positions by which the cache grows: few copies to grow it, little to copy when rows move."""
-
-_ENCODED_AT_ONCE = 64
-"""Sources."""
 
 
 @dataclass
@@ -142,13 +140,14 @@ class Transformer(nn.Module):
     def _read_sources(self, src: Tensor, members: int) -> Tensor:
         """Keys and values of the memory, [L, 2, B, H, S, K], anything where the source is padding.
 
-        The CPU encodes a few sources at a time, padded to the longest of them alone: sources of
-        like length stand side by side, and what it works on stays in its cache.
+        Sources of like length stand side by side; those that are encoded together are padded to
+        the longest of them alone.
         """
-        if src.device.type != "cpu" or len(src) <= _ENCODED_AT_ONCE:
+        most = kernels_for(src.device).encoded_at_once
+        if len(src) <= most:
             return self._read_at_once(src)
         parts = []
-        at_once = max(_ENCODED_AT_ONCE // members, 1)
+        at_once = max(most // members, 1)
         for few in torch.split(src.view(members, -1, src.size(1)), at_once, 1):
             length = int((few != self.pad_id).sum(-1).max())
             part = self._read_at_once(few[..., :length].flatten(0, 1))

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from core.errors import DataError
-from core.nn.blocks import block_rows, lay_out
+from core.kernels import kernels_for
+from core.nn.blocks import lay_out
 from core.nn.loss import token_cross_entropy
 from core.settings import RunConfig
 from core.task import FusableTask, Placement, Scores, Stage
@@ -126,7 +127,7 @@ class TranslationTask(FusableTask):
             batch_size=self._protocol.batch_size,
             max_len=self._protocol.max_len,
             seed=stage.seed,
-            block_rows=block_rows(self._device),
+            block_rows=kernels_for(self._device).block_rows,
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from core.bundle import read_bundle
 from core.fused import train_fused
 from core.history import read_curve
+from core.kernels import CPU
 from core.run import read_outcome, run_fused
 from core.settings import RunConfig
 from core.stage_cache import StageCache
@@ -305,7 +307,7 @@ def test_members_need_not_be_at_one_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.translation.task.block_rows", lambda _: rows)
+    monkeypatch.setattr("core.kernels.CPU", replace(CPU, block_rows=rows))
     configs = [config_of(cache, **own) for own in MEMBERS]
     # An epoch has 25 pairs: while some are at its last batch, of 4, others have 7.
     go_alone(configs[1], cache, tmp_path / "1", {step: Verdict.PAUSE})

@@ -22,6 +22,7 @@ from core.translation.task import TranslationTask
         ({1: 10.0, 2: 19.0, 4: 36.0}, 7, 4),  # 8 are not to be had
         ({1: 10.0, 2: 9.0, 4: 80.0}, 32, 1),
         ({1: 10.0, 2: 19.0}, 32, 2),  # 4 do not fit
+        ({}, 32, 1),  # and here not even one
         ({1: 10.0}, 1, 1),
     ],
 )

@@ -1,11 +1,13 @@
 """Attention against torch's, in value and gradient, by both of its ways."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.nn import attention
+from core.kernels import CPU
 from core.nn.attention import attend, causal_mask, merge_heads, split_heads
 
 B, H, T, S, K = 3, 2, 5, 7, 4
@@ -35,7 +37,9 @@ def reference(query: Tensor, key_value: Tensor, attend_mask: Tensor | None) -> T
 @pytest.fixture(params=["plain", "sdpa"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of computing attention, whatever the device prefers."""
-    monkeypatch.setattr(attention, "prefers_sdpa", lambda device: request.param == "sdpa")
+    monkeypatch.setattr(
+        "core.kernels.CPU", replace(CPU, has_fused_attention=request.param == "sdpa")
+    )
     return str(request.param)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.nn import attention, blocks
+from core.kernels import CPU
 from core.nn.attention import merge_heads, split_heads
 from core.nn.blocks import Blocks, attend_blocks, lay_out, mask_for
 
@@ -22,8 +23,9 @@ KEYS = [[2, 4], [1, 3, 3], [7]]
 @pytest.fixture(params=["plain", "sdpa"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of computing attention, whatever the device prefers."""
-    for module in (attention, blocks):
-        monkeypatch.setattr(module, "prefers_sdpa", lambda device: request.param == "sdpa")
+    monkeypatch.setattr(
+        "core.kernels.CPU", replace(CPU, has_fused_attention=request.param == "sdpa")
+    )
     return str(request.param)
 
 

@@ -1,10 +1,13 @@
 """The fused loss against F.cross_entropy, in value and gradient."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.kernels import CPU
 from core.nn import loss as module
 from core.nn.loss import token_cross_entropy
 
@@ -15,7 +18,7 @@ IGNORED = 1
 @pytest.fixture(autouse=True, params=[1, 4 * V, 2**20], ids=["rows", "chunks", "whole"])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of one position, of four (the last one shorter), and of all."""
-    monkeypatch.setattr(module, "chunk_logits", lambda device: request.param)
+    monkeypatch.setattr("core.kernels.CPU", replace(CPU, logits_at_once=request.param))
 
 
 def inputs(

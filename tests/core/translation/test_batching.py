@@ -150,19 +150,6 @@ def test_blocks_leave_little_padding_on_pocket(tmp_path: Path) -> None:
     assert shares["finetune"] < 0.14
 
 
-def test_batches_move(tmp_path: Path) -> None:
-    batch = _plan().batch(0)
-    moved = batch.to(torch.device("meta"))
-    sides = zip(
-        (batch.src, batch.tgt_in, batch.labels),
-        (moved.src, moved.tgt_in, moved.labels),
-        strict=True,
-    )
-    for here, there in sides:
-        assert {block.device.type for block in there} == {"meta"}
-        assert [block.shape for block in there] == [block.shape for block in here]
-
-
 def test_stacked_batches_are_as_long_block_by_block() -> None:
     sources = [[11, 12, 13], [14], [16, 17]], [[15], [18] * 5, [19] * 2]
     plans = [plan_of(src, src, 2, batch_size=3, max_len=9) for src in sources]
@@ -190,3 +177,23 @@ def test_fewer_pairs_are_filled_up_in_a_stack() -> None:
     ]
     assert [block[-1].tolist() for block in stacked.tgt_in] == [[BOS, PAD, PAD], [BOS] + [PAD] * 3]
     assert [set(block[-1].tolist()) for block in stacked.labels] == [{PAD}, {PAD}]
+
+
+def test_a_batch_goes_to_another_device_from_pinned_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = plan_of([[5, 6], [7]], [[8], [9, 10]], batch_size=2, max_len=9).batch(0)
+    pinned: list[torch.Tensor] = []
+
+    def pin(part: torch.Tensor) -> torch.Tensor:
+        pinned.append(part)
+        return part
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    assert batch.to(torch.device("cpu")).src[0] is batch.src[0]
+    assert pinned == []
+    moved = batch.to(torch.device("meta"))
+    assert [part.shape for part in pinned] == [
+        part.shape for side in (batch.src, batch.tgt_in, batch.labels) for part in side
+    ]
+    assert {part.device.type for part in (*moved.src, *moved.tgt_in, *moved.labels)} == {"meta"}

@@ -1,6 +1,7 @@
 """The Transformer: M2M100's mathematics, its laws, its start and its size."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from lively import SETTINGS, VOCAB, lively_model, random_ids
 from torch import nn
 
+from core.kernels import CPU
 from core.nn import token_cross_entropy
 from core.nn.blocks import lay_out
 from core.nn.stacked import stack_layers
@@ -156,7 +158,7 @@ def test_sources_read_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPat
     src[3:, 2:] = PAD_ID
     with torch.inference_mode():
         expected = model.step(tokens, model.start(src, 2))
-        monkeypatch.setattr("core.translation.model._ENCODED_AT_ONCE", 2)
+        monkeypatch.setattr("core.kernels.CPU", replace(CPU, encoded_at_once=2))
         found = model.step(tokens, model.start(src, 2))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
