@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
-import itertools
 import multiprocessing
 import os
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,23 +24,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.decoding import Steered
-from core.nn import token_cross_entropy
-from core.nn.blocks import block_rows, lay_out
-from core.optimizer import StageOptimizer
+from benchmarks.training_step import Training, draw_sentences
 from core.precision import Precision, choose
 from core.registry import find_task
 from core.run import run
 from core.settings import RunConfig
-from core.task import Evaluation, Placement, Progress, Stage, Verdict
-from core.translation.batching import BatchPlan
+from core.task import Evaluation, Placement, Progress, Verdict
 from core.translation.decoding import beam_search, greedy
-from core.translation.effort import update_flops
-from core.translation.model import Transformer
-from core.translation.settings import ModelSettings, PretrainSettings
-from core.translation.special import PAD_ID, SPECIAL_TOKENS
-from core.translation.tokens import TokenRows
+from core.translation.settings import ModelSettings
+from core.translation.special import PAD_ID
 
-_WARMUP, _BATCHES = 3, 3
+_WARMUP = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +88,9 @@ def _product_rate(
 ) -> float:
     """Operations a second of a large matrix product."""
     size = arguments.product
-    left, right = torch.randn(2, size, size, device=device)
-    with torch.inference_mode(), precision.autocast():
+    # In the precision's own type: autocast would time its casts.
+    left, right = torch.randn(2, size, size, device=device, dtype=precision.dtype)
+    with torch.inference_mode():
         seconds = _seconds_of(device, arguments.repeats, lambda: left @ right)
     return float(2 * size**3 / seconds)
 
@@ -109,35 +102,19 @@ def _training(
     d_model: int,
     peak: float,
 ) -> Iterator[Figure]:
-    settings, vocab, batch = _settings(arguments, d_model), arguments.vocab, arguments.batch
-    model = Transformer(settings, vocab, PAD_ID).to(device)
-    stage = Stage("pretrain", 0, 10_000, PretrainSettings(), 1, 10_000, 1.0)
-    optimizer = StageOptimizer(model, stage, precision)
-    sources = _drawn_sentences(arguments, _BATCHES * batch)
-    rows = TokenRows.of(sources)
-    plan = BatchPlan(
-        rows, rows, batch_size=batch, max_len=64, seed=1, block_rows=block_rows(device)
+    batch = arguments.batch
+    training = Training(
+        _settings(arguments, d_model),
+        device,
+        precision,
+        vocab=arguments.vocab,
+        batch=batch,
+        length=arguments.length,
     )
-    batches = itertools.cycle([plan.batch(step).to(device) for step in range(_BATCHES)])
-
-    def step() -> None:
-        drawn = next(batches)
-        with precision.autocast():
-            loss = token_cross_entropy(
-                model.read(drawn.src, drawn.tgt_in),
-                model.embedding.weight,
-                lay_out(drawn.labels),
-                ignore_id=PAD_ID,
-                label_smoothing=0.1,
-            )
-        optimizer.update(loss)
-
-    seconds = _seconds_of(device, arguments.repeats, step)
-    # With `<eos>`.
-    length = sum(min(len(source) + 1, 64) for source in sources) / len(sources)
-    share = batch * update_flops(settings, vocab, length, length) / seconds / peak
+    seconds = _seconds_of(device, arguments.repeats, training.step)
+    share = training.flops / seconds / peak
     setting = f"d_model {d_model}, batch {batch}, {precision.name}"
-    yield Figure("training", setting, batch * length / seconds, "target tokens/s")
+    yield Figure("training", setting, training.tokens / seconds, "target tokens/s")
     yield Figure("MFU", setting, 100 * share, "percent")
 
 
@@ -146,7 +123,7 @@ def _decoding(
 ) -> Iterator[Figure]:
     model = Steered(_settings(arguments, d_model), arguments.vocab, PAD_ID).to(device)
     model.mean_length = arguments.length
-    sources = _drawn_sentences(arguments, arguments.sentences)
+    sources = draw_sentences(arguments.vocab, arguments.length, arguments.sentences)
     for name, beam_size in (("greedy", 1), (f"beam {arguments.beam_size}", arguments.beam_size)):
 
         def decode(beam_size: int = beam_size) -> None:
@@ -158,14 +135,6 @@ def _decoding(
 
         seconds = _seconds_of(device, 1, decode)
         yield Figure(name, f"d_model {d_model}", len(sources) / seconds, "sentences/s")
-
-
-def _drawn_sentences(arguments: argparse.Namespace, count: int) -> list[list[int]]:
-    """Random tokens, of lengths that vary as captions' do."""
-    dice = random.Random(1)
-    ids = range(len(SPECIAL_TOKENS), arguments.vocab)
-    lengths = (dice.gauss(arguments.length, arguments.length / 3) for _ in range(count))
-    return [dice.choices(ids, k=max(1, round(length))) for length in lengths]
 
 
 def _trials(arguments: argparse.Namespace, folder: Path) -> Iterator[Figure]:

@@ -1,48 +1,96 @@
-"""Training steps a second on synthetic batches: forward, loss, backward, clip and AdamW.
+"""Training steps a second as a run makes them: batches, forward, loss, backward, clip and AdamW.
 
     python -m benchmarks.training_step --d-model 128 --vocab 8000 --batch 128 --length 15
 
-Seconds are the thread's own where one thread computes, so that a busy machine disturbs less, else
-those of the clock. GFLOP/s count matrix products, sources and targets equally long.
+On random tokens, in lengths that vary as captions' do. Seconds are the thread's own where one
+thread computes, so that a busy machine disturbs less, else those of the clock. GFLOP/s count
+matrix products on tokens, not on padding.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
+from core.kernels import kernels_for
 from core.nn import token_cross_entropy
+from core.nn.blocks import lay_out
+from core.optimizer import StageOptimizer
+from core.precision import Precision, choose
+from core.task import Stage
+from core.translation.batching import BatchPlan
 from core.translation.effort import update_flops
 from core.translation.model import Transformer
-from core.translation.settings import ModelSettings
+from core.translation.settings import ModelSettings, PretrainSettings
 from core.translation.special import PAD_ID, SPECIAL_TOKENS
+from core.translation.tokens import TokenRows
+
+_MAX_LEN = 64
+_BATCHES_AN_EPOCH = 8
 
 
-def build_step(args: argparse.Namespace, settings: ModelSettings) -> Callable[[], Tensor]:
-    """A function that does one training step and returns its loss."""
-    model = Transformer(settings, args.vocab, PAD_ID)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    first = len(SPECIAL_TOKENS)
-    src, tgt_in, labels = torch.randint(first, args.vocab, (3, args.batch, args.length))
+class Training:
+    """A model that is trained on random sentence pairs."""
 
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        states = model(src, tgt_in)
-        weight = model.embedding.weight
-        loss = token_cross_entropy(
-            states, weight, labels, ignore_id=PAD_ID, label_smoothing=args.label_smoothing
+    def __init__(
+        self,
+        settings: ModelSettings,
+        device: torch.device,
+        precision: Precision,
+        *,
+        vocab: int,
+        batch: int,
+        length: int,
+        label_smoothing: float = 0.1,
+    ) -> None:
+        """`length` is the mean of both sides, in tokens."""
+        self._device, self._precision = device, precision
+        self._label_smoothing = label_smoothing
+        self._model = Transformer(settings, vocab, PAD_ID).to(self._device)
+        stage = Stage("pretrain", 0, 10_000, PretrainSettings(), 1, 10_000, 1.0)
+        self._optimizer = StageOptimizer(self._model, stage, precision)
+        sentences = draw_sentences(vocab, length, _BATCHES_AN_EPOCH * batch)
+        rows = TokenRows.of(sentences)
+        self._plan = BatchPlan(
+            rows,
+            rows,
+            batch_size=batch,
+            max_len=_MAX_LEN,
+            seed=1,
+            block_rows=kernels_for(self._device).block_rows,
         )
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return loss.detach()
+        self._steps = 0
+        with_end = sum(min(len(one) + 1, _MAX_LEN) for one in sentences) / len(sentences)
+        self.tokens = batch * with_end
+        """Target tokens of an update, in the mean."""
+        self.flops = batch * update_flops(settings, vocab, with_end, with_end)
+        """Of an update, in the mean."""
 
-    return step
+    def step(self) -> None:
+        """Makes one update."""
+        batch = self._plan.batch(self._steps).to(self._device)
+        self._steps += 1
+        with self._precision.autocast():
+            loss = token_cross_entropy(
+                self._model.read(batch.src, batch.tgt_in),
+                self._model.embedding.weight,
+                lay_out(batch.labels),
+                ignore_id=PAD_ID,
+                label_smoothing=self._label_smoothing,
+            )
+        self._optimizer.update(loss)
+
+
+def draw_sentences(vocab: int, length: int, count: int) -> list[list[int]]:
+    """Random tokens, without specials."""
+    dice = random.Random(1)
+    ids = range(len(SPECIAL_TOKENS), vocab)
+    lengths = (dice.gauss(length, length / 3) for _ in range(count))
+    return [dice.choices(ids, k=max(1, round(one))) for one in lengths]
 
 
 def read_arguments() -> argparse.Namespace:
@@ -75,26 +123,34 @@ def main() -> None:
         d_ff=args.d_ff or 4 * args.d_model,
         dropout=args.dropout,
     )
-    step = build_step(args, settings)
+    cpu = torch.device("cpu")
+    training = Training(
+        settings,
+        cpu,
+        choose("fp32", cpu),
+        vocab=args.vocab,
+        batch=args.batch,
+        length=args.length,
+        label_smoothing=args.label_smoothing,
+    )
     clock = time.thread_time if args.threads == 1 else time.perf_counter
     for _ in range(3):
-        step()
+        training.step()
     seconds = []
     for _ in range(args.steps):
         start = clock()
-        step()
+        training.step()
         seconds.append(clock() - start)
-    by_pair = update_flops(settings, args.vocab, args.length, args.length)
-    work = args.batch * by_pair / 1e9
+    work = training.flops / 1e9
     middle, best = statistics.median(seconds), min(seconds)
     print(
         f"{work:.2f} GFLOP a step; median {1 / middle:.2f} steps/s, {work / middle:.1f} GFLOP/s; "
-        f"best {1 / best:.2f} steps/s, {work / best:.1f} GFLOP/s; {args.threads} thread(s)"
+        f"best {1 / best:.2f} steps/s; {args.threads} thread(s)"
     )
     if args.profile:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             for _ in range(5):
-                step()
+                training.step()
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=35))
 
 

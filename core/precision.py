@@ -12,7 +12,7 @@ import torch
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 Requested = Literal["auto", "fp32", "bf16", "fp16"]
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Either makes bf16 matrix products faster than fp32 ones. With AVX2 alone they are emulated, at a
 # hundredth of the speed.
 _BF16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -30,7 +30,12 @@ class Precision:
         """The context in which a model is run."""
         if self.name == "fp32":
             return nullcontext()
-        return torch.autocast(self.device_type, dtype=_DTYPES[self.name])
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What `name` is to torch."""
+        return _DTYPES[self.name]
 
     @property
     def needs_scaler(self) -> bool:

@@ -4,7 +4,8 @@
         [--out FOLDER] [--images docs/images]
 
 One thread computes, every measurement has a process of its own. d_model, layers and batch: a
-training step of a model with 3 + 3 layers of width 128, 32 pairs of 15 tokens, where not varied.
+training step of a model with 3 + 3 layers of width 128, 32 pairs of 15 tokens in the mean, where
+not varied.
 Pairs: `pocket` repeated, in text files. Trials and slots: the real driver on SQLite, trials that
 only report. Figures go to `growth.json` in `--out`, charts to `--images`; figures of an earlier
 run that are not measured again are kept.
@@ -57,7 +58,7 @@ def main() -> None:
 def _grow_model(varied: str, sizes: Sequence[int], *, is_short: bool) -> list[Series]:
     time_s, memory = Series(varied, "step", "s"), Series(varied, "peak memory", "MiB")
     for size in sizes[:2] if is_short else sizes:
-        figures = measure("training", **_MODEL | {varied: size}, steps=3)
+        figures = measure("training", **_MODEL | {varied: size}, steps=7)
         time_s.add(size, figures["seconds"])
         memory.add(size, figures["bytes"] / 2**20)
     return [time_s, memory]

@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,19 +35,20 @@ def training(*, d_model: int, layers: int, batch: int, steps: int) -> Figures:
     """Seconds of a training step on one thread, and the memory beyond what torch takes."""
     import torch
 
-    from benchmarks.training_step import build_step
+    from benchmarks.training_step import Training
+    from core.precision import choose
     from core.translation.settings import ModelSettings
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    args = Namespace(vocab=8000, batch=batch, length=15, label_smoothing=0.1)
     settings = ModelSettings(
         d_model=d_model, num_heads=4, num_layers=layers, d_ff=4 * d_model, dropout=0.1
     )
     before = _peak_bytes()
-    step = build_step(args, settings)
-    step()
-    seconds = [_timed(step, time.thread_time) for _ in range(steps)]
+    cpu = torch.device("cpu")
+    trained = Training(settings, cpu, choose("fp32", cpu), vocab=8000, batch=batch, length=15)
+    trained.step()
+    seconds = [_timed(trained.step, time.thread_time) for _ in range(steps)]
     return {"seconds": statistics.median(seconds), "bytes": _peak_bytes() - before}
 
 
@@ -67,9 +67,8 @@ def worker(*, folder: str, cache: str, pairs: int, digest: str, batches: int) ->
 
     Of its memory, what is its own and what it shares with the system's page cache.
     """
-    import torch
 
-    from core.nn.blocks import block_rows
+    from core.kernels import CPU
     from core.translation.batching import BatchPlan
     from core.translation.prepared import load_prepared
 
@@ -85,7 +84,7 @@ def worker(*, folder: str, cache: str, pairs: int, digest: str, batches: int) ->
         batch_size=128,
         max_len=64,
         seed=1,
-        block_rows=block_rows(torch.device("cpu")),
+        block_rows=CPU.block_rows,
     )
     plan.batch(0)
     opened = time.process_time()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,18 @@ from hpo.events import Event, TrialEnded
 
 if TYPE_CHECKING:
     from hpo.declarations import Study
+    from hpo.records import StudyRecord
 
 STUDY = Path(__file__).with_name("sweep.toml")
+_PARTS = {
+    "pretrain_s": "stage A",
+    "finetune_s": "fine-tuning",
+    "evaluate_s": "evaluations",
+    "wait_s": "waiting for stage A",
+    "prepare_s": "preparing",
+    "checkpoint_s": "checkpoints",
+    "report_s": "reports",
+}
 BOUND = Bound("configurations/h to Optuna with Seq2SeqTrainer", 8, 20)
 
 
@@ -80,11 +91,22 @@ def _run_ours(study: Study, points: int) -> tuple[float, list[float]]:
 
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as runs:
-        hpo.run(study, trials=points, jobs=len(all_cores()), runs_dir=runs, observe=watch)
+        result = hpo.run(study, trials=points, jobs=len(all_cores()), runs_dir=runs, observe=watch)
         seconds = time.perf_counter() - began
+        _tell_parts(result.record, len(all_cores()) * seconds)
     if sorted(scores) != list(range(points)):
         raise BenchError(f"of {points} trials of ours only {len(scores)} are complete.")
     return seconds, [scores[number] for number in range(points)]
+
+
+def _tell_parts(record: StudyRecord, slots_s: float) -> None:
+    """What share of the slots' seconds each part of the trials took."""
+    parts: Counter[str] = Counter()
+    for trial in record.trials:
+        parts.update({name: trial.cost.get(name, 0.0) for name in _PARTS})
+    shares = (f"{_PARTS[name]} {spent / slots_s:.1%}" for name, spent in parts.most_common())
+    rest = 1 - parts.total() / slots_s
+    print(f"of the slots' time: {', '.join(shares)}, the test set and all else {rest:.1%}")
 
 
 def _run_peer(

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.peers.setting import DECODED, captions_config, model_settings
 from core.checkpoint import load_weights
 from core.run import run
-from core.settings import RunConfig
+from core.settings import RECIPE_VERSION, RunConfig
 from core.task import Evaluation, Placement, Progress, Verdict
 from core.translation.model import Transformer
 from core.translation.special import PAD_ID
@@ -17,7 +17,7 @@ from core.translation.tokenizer import Tokenizer
 def _configure(data: Path, cache: Path, d_model: int, steps: int) -> tuple[RunConfig, Path]:
     """The run that makes the weights, and its folder."""
     config = captions_config(data, cache, d_model, steps, seed=1, scored=DECODED)
-    return config, cache / "weights" / config.digest()
+    return config, cache / "weights" / f"{config.digest()}-recipe{RECIPE_VERSION}"
 
 
 def train_weights(data: Path, cache: Path, d_model: int, steps: int, threads: int) -> None:

@@ -5,8 +5,12 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch
 
 from benchmarks import gpu
+from benchmarks.training_step import Training
+from core.precision import choose
+from core.translation.settings import ModelSettings
 
 _SMALL = shlex.split(
     "--device cpu --d-model 16 --layers 1 --vocab 300 --batch 4 --length 5 --repeats 1 "
@@ -36,3 +40,19 @@ def test_every_figure_and_those_of_a_peer(
         "training",
     ]
     assert all(float(row[3].split()[0].replace(",", "")) >= 0 for row in rows)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_update_does_not_wait_for_the_device() -> None:
+    device = torch.device("cuda")
+    settings = ModelSettings(d_model=64, num_layers=2, d_ff=128)
+    training = Training(settings, device, choose("auto", device), vocab=500, batch=16, length=9)
+    for _ in range(3):
+        training.step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            training.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
