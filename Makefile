@@ -61,10 +61,13 @@ audit: $(INSTALLED)  ## ask the advisory databases about the pinned dependencies
 	$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check "pip-audit>=2.9"
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
-bench: $(INSTALLED)  ## measure training steps, decoding and kernels, a minute; then bench-peers
+bench: $(INSTALLED)  ## measure what docs/performance.md promises, two hours; needs HPO_DATA
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.training_step
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.decoding
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.kernels
+	$(RUN) -m benchmarks.driver_calls
+	$(RUN) -m benchmarks.harness_share
+	$(RUN) -m benchmarks.precision
 	@$(MAKE) --no-print-directory bench-peers
 
 peers: $(PEERS)/.installed  ## set up .venv/peers: the project beside what it is compared with

@@ -2,9 +2,9 @@
 
     python -m benchmarks.training_step --d-model 128 --vocab 8000 --batch 128 --length 15
 
-On random tokens, in lengths that vary as captions' do. Seconds are the thread's own where one
-thread computes, so that a busy machine disturbs less, else those of the clock. GFLOP/s count
-matrix products on tokens, not on padding.
+On random tokens, in lengths that vary as captions' do, those of a pair by themselves. Seconds are
+the thread's own where one thread computes, so that a busy machine disturbs less, else those of the
+clock. GFLOP/s count matrix products on tokens, not on padding.
 """
 
 from __future__ import annotations
@@ -53,22 +53,24 @@ class Training:
         self._model = Transformer(settings, vocab, PAD_ID).to(self._device)
         stage = Stage("pretrain", 0, 10_000, PretrainSettings(), 1, 10_000, 1.0)
         self._optimizer = StageOptimizer(self._model, stage, precision)
-        sentences = draw_sentences(vocab, length, _BATCHES_AN_EPOCH * batch)
-        rows = TokenRows.of(sentences)
+        pairs = _BATCHES_AN_EPOCH * batch
+        sources, targets = (draw_sentences(vocab, length, pairs, seed=seed) for seed in (1, 2))
         self._plan = BatchPlan(
-            rows,
-            rows,
+            TokenRows.of(sources),
+            TokenRows.of(targets),
             batch_size=batch,
             max_len=_MAX_LEN,
             seed=1,
             block_rows=kernels_for(self._device).block_rows,
         )
         self._steps = 0
-        with_end = sum(min(len(one) + 1, _MAX_LEN) for one in sentences) / len(sentences)
-        self.tokens = batch * with_end
-        """Target tokens of an update, in the mean."""
-        self.flops = batch * update_flops(settings, vocab, with_end, with_end)
-        """Of an update, in the mean."""
+        source, target = (
+            sum(min(len(one) + 1, _MAX_LEN) for one in side) / pairs for side in (sources, targets)
+        )
+        self.tokens = batch * target
+        """Target tokens of an update, in the mean over an epoch of 8."""
+        self.flops = batch * update_flops(settings, vocab, source, target)
+        """Of an update, likewise."""
 
     def step(self) -> None:
         """Makes one update."""
@@ -85,9 +87,9 @@ class Training:
         self._optimizer.update(loss)
 
 
-def draw_sentences(vocab: int, length: int, count: int) -> list[list[int]]:
-    """Random tokens, without specials."""
-    dice = random.Random(1)
+def draw_sentences(vocab: int, length: int, count: int, *, seed: int = 1) -> list[list[int]]:
+    """Random tokens, without specials; lengths deviate by a third of their mean, as captions'."""
+    dice = random.Random(seed)
     ids = range(len(SPECIAL_TOKENS), vocab)
     lengths = (dice.gauss(length, length / 3) for _ in range(count))
     return [dice.choices(ids, k=max(1, round(one))) for one in lengths]
@@ -102,7 +104,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--d-ff", type=int, help="default: 4 times d_model")
     parser.add_argument("--vocab", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--length", type=int, default=15)
+    parser.add_argument("--length", type=int, default=15, help="mean of both sides")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=1)

@@ -44,7 +44,8 @@ def choose_size(
 def best_size(rate_of: Callable[[int], float], most: int) -> int:
     """The largest of 1, 2, 4, ... up to `most` that gained enough over the one before it.
 
-    `rate_of` gives the steps a second of that many runs together, and may raise OutOfMemoryError.
+    `rate_of` gives the steps a second of that many runs together, and may raise OutOfMemoryError:
+    1 also where not even one fits, as that run will say by itself.
     """
     best, rate, size = 1, 0.0, 1
     while size <= most:

@@ -32,7 +32,7 @@ def occupy(placement: Placement) -> torch.device:
         # Benchmarking picks kernels by their timing of the moment, so that two equal runs differ.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-        # It plans anew for each shape, and hardly two batches have the same.
+        # cuDNN's attention plans anew for each shape, and hardly two batches have the same.
         torch.backends.cuda.enable_cudnn_sdp(False)
         torch.cuda.reset_peak_memory_stats(device)
     return device

@@ -66,7 +66,7 @@ class StageOptimizer:
         ]
         self.flat: Flat | None = None
         """Where the parameters lie, if they are flattened."""
-        if kernels_for(device).has_flat_parameters if is_flat is None else is_flat:
+        if kernels_for(device).uses_flat_parameters if is_flat is None else is_flat:
             self.flat = Flat([named for named, _ in groups])
             leaves = [[leaf] for leaf in self.flat.leaves]
         else:

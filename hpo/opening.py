@@ -17,7 +17,7 @@ from hpo.declarations import Study
 from hpo.events import Note, Observe
 from hpo.folders import StudyFolder, make_private
 from hpo.identity import Change, StudyConflictError, differences, refuse_changes
-from hpo.protocol import lock_of, stored_lock
+from hpo.protocol import ProtocolLock, lock_of, stored_lock
 from hpo.records import SCHEMA_VERSION
 from hpo.scoring import Scoring, stored_scoring
 from hpo.study_file import is_damaged, key_of, write_study
@@ -78,8 +78,9 @@ def settle_facts(study: Study, found: optuna.Study, folder: StudyFolder, facts: 
         )
     # Through JSON, where tuples become lists.
     now = {
-        attributes.FACTS: json.loads(json.dumps(asdict(facts))),
+        # First: facts without a lock tell a study from before there were locks.
         attributes.PROTOCOL: lock.as_json(),
+        attributes.FACTS: json.loads(json.dumps(asdict(facts))),
     }
     changed = {key: value for key, value in now.items() if found.user_attrs.get(key) != value}
     for key, value in changed.items():
@@ -146,9 +147,11 @@ def _resume(
     )
     _find_folder(study, found, folder, observe)
     if attributes.PROTOCOL not in known and attributes.FACTS in known:
-        # Begun before there were locks; that its settings are the same was just made sure of.
-        lock = lock_of(study, known[attributes.FACTS]["digests"])
-        found.set_user_attr(attributes.PROTOCOL, lock.as_json())
+        # Begun before there were locks; that its settings are the same was just made sure of. By
+        # which recipe its trials were trained is not known, so that it is ranked and ends here.
+        content = dict(lock_of(study, known[attributes.FACTS]["digests"]).content)
+        del content["recipe_version"]
+        found.set_user_attr(attributes.PROTOCOL, ProtocolLock(content).as_json())
     before, now = known[attributes.DECLARATION], study.as_json()
     changes = differences(
         {key: before.get(key) for key in _MAY_CHANGE}, {key: now.get(key) for key in _MAY_CHANGE}

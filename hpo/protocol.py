@@ -27,8 +27,8 @@ class ProtocolLock:
     """The locked protocol of a study; two studies with equal hashes can be ranked together."""
 
     content: Mapping[str, Any]
-    """Plain JSON: task, recipe_version (none: the first), protocol, digests, steps by stage,
-    signature."""
+    """Plain JSON: task, recipe_version (which earlier locks lack), protocol, digests, steps by
+    stage, signature."""
 
     @property
     def hash(self) -> str:

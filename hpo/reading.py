@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import UserError, did_you_mean
@@ -27,7 +27,7 @@ from hpo.scoring import stored_scoring
 from hpo.spans import ATTEMPTS, Span, read_repeats, read_spans
 from hpo.storage import Database, DatabaseAwayError, close, locate, telling
 from hpo.storage.locating import url_beside
-from hpo.storage.rows import AdoptingStorage
+from hpo.storage.rows import adopt
 from hpo.trial_file import STATE_NAMES
 
 _LOOK_AGAIN_S = 0.5
@@ -171,18 +171,21 @@ def _is_ours(study: optuna.Study) -> bool:
 
 
 def detached(study: optuna.Study) -> optuna.Study:
-    """A copy in memory, which no connection keeps open and nothing changes.
+    """A copy in memory, which no connection keeps open; it shares what it has with what was read.
 
-    Raises: ValueError where a trial is not what a trial can be.
+    Raises: ValueError where a trial is not what a trial of this study can be; StorageError where
+        one is missing.
     """
-    storage = AdoptingStorage()
-    copy = storage.create_new_study(study.directions, study.study_name)
+    storage = InMemoryStorage()
+    study_id = storage.create_new_study(study.directions, study.study_name)
     for key, value in study.user_attrs.items():
-        storage.set_study_user_attr(copy, key, value)
+        storage.set_study_user_attr(study_id, key, value)
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         trial._validate()  # what somebody else wrote: Optuna's own look at what it is given
-    storage.adopt(copy, trials)
+        if trial.values is not None and len(trial.values) != len(study.directions):
+            raise ValueError(f"trial {trial.number} has {len(trial.values)} values")
+    adopt(storage, study_id, trials)
     return optuna.load_study(study_name=study.study_name, storage=storage)
 
 

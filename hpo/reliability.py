@@ -8,7 +8,7 @@ is measured is rather too low than too high.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ ENOUGH = 0.3
 LEAST = 5
 """Complete trials below which nothing can be known: five have 10 pairs."""
 _ONE_SIDED_90 = 1.2816
+
+Complete = tuple[Mapping[int, float], float]
+"""The curve of a complete trial and its value."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,33 @@ def measure(values: Sequence[float], finals: Sequence[float]) -> Reliability:
     return _reliability(n, int(_agreements(values, finals).sum()))
 
 
-def measure_at(step: int, complete: Sequence[tuple[Mapping[int, float], float]]) -> Reliability:
-    """The reliability of `step` in a study whose complete trials have these (curve, value)."""
-    known = [(curve[step], value) for curve, value in complete if step in curve]
+def measure_at(step: int, complete: Sequence[Complete]) -> Reliability:
+    """The reliability of `step` in a study whose complete trials these are."""
+    known = [pair for _, pair in _known(step, complete)]
     return measure([value for value, _ in known], [final for _, final in known])
 
 
-def first_good(step: int, complete: Sequence[tuple[Mapping[int, float], float]]) -> int | None:
+def first_good(step: int, complete: Sequence[Complete]) -> int | None:
     """How many complete trials, in the order of their end, first made `step` good; or `None`."""
-    known = [n for n, (curve, _) in enumerate(complete, start=1) if step in curve]
-    pairs = [(complete[n - 1][0][step], complete[n - 1][1]) for n in known]
-    agreements = np.cumsum(_agreements([value for value, _ in pairs], [end for _, end in pairs]))
-    of_enough = range(LEAST, len(known) + 1)
-    return next(
-        (known[n - 1] for n in of_enough if _reliability(n, int(agreements[n - 1])).is_good), None
+    known = list(_known(step, complete))
+    agreements = np.cumsum(
+        _agreements([value for _, (value, _) in known], [final for _, (_, final) in known])
     )
+    for n, (ended, _) in enumerate(known, start=1):
+        if n >= LEAST and _reliability(n, int(agreements[n - 1])).is_good:
+            return ended
+    return None
+
+
+def _known(step: int, complete: Sequence[Complete]) -> Iterator[tuple[int, tuple[float, float]]]:
+    """How many trials had ended, and the value at `step` and the final one of the last of them.
+
+    Of those alone that have both: a number that is none has no rank.
+    """
+    for ended, (curve, final) in enumerate(complete, start=1):
+        value = curve.get(step, math.nan)
+        if math.isfinite(value) and math.isfinite(final):
+            yield ended, (value, final)
 
 
 def _reliability(n: int, agreement: int) -> Reliability:

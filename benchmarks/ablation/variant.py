@@ -50,5 +50,5 @@ def patch(*targets: str, by: object) -> Context:
     return patched
 
 
-by_sdpa = patch("core.kernels.CPU", by=replace(CPU, has_fused_attention=True))
+by_sdpa = patch("core.kernels.CPU", by=replace(CPU, uses_fused_attention=True))
 """Attention by torch's fused kernel."""

@@ -58,6 +58,7 @@ def main() -> None:
 def _grow_model(varied: str, sizes: Sequence[int], *, is_short: bool) -> list[Series]:
     time_s, memory = Series(varied, "step", "s"), Series(varied, "peak memory", "MiB")
     for size in sizes[:2] if is_short else sizes:
+        # With the first one, an epoch of the bench's sentences.
         figures = measure("training", **_MODEL | {varied: size}, steps=7)
         time_s.add(size, figures["seconds"])
         memory.add(size, figures["bytes"] / 2**20)

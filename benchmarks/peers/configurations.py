@@ -27,6 +27,7 @@ from benchmarks.peers.processes import (
     parser,
     run_command,
 )
+from hpo.analysis.trials import COSTS
 from hpo.events import Event, TrialEnded
 
 if TYPE_CHECKING:
@@ -34,15 +35,6 @@ if TYPE_CHECKING:
     from hpo.records import StudyRecord
 
 STUDY = Path(__file__).with_name("sweep.toml")
-_PARTS = {
-    "pretrain_s": "stage A",
-    "finetune_s": "fine-tuning",
-    "evaluate_s": "evaluations",
-    "wait_s": "waiting for stage A",
-    "prepare_s": "preparing",
-    "checkpoint_s": "checkpoints",
-    "report_s": "reports",
-}
 BOUND = Bound("configurations/h to Optuna with Seq2SeqTrainer", 8, 20)
 
 
@@ -103,8 +95,8 @@ def _tell_parts(record: StudyRecord, slots_s: float) -> None:
     """What share of the slots' seconds each part of the trials took."""
     parts: Counter[str] = Counter()
     for trial in record.trials:
-        parts.update({name: trial.cost.get(name, 0.0) for name in _PARTS})
-    shares = (f"{_PARTS[name]} {spent / slots_s:.1%}" for name, spent in parts.most_common())
+        parts.update({name: trial.cost.get(name, 0.0) for name in COSTS})
+    shares = (f"{COSTS[name]} {spent / slots_s:.1%}" for name, spent in parts.most_common())
     rest = 1 - parts.total() / slots_s
     print(f"of the slots' time: {', '.join(shares)}, the test set and all else {rest:.1%}")
 

@@ -32,7 +32,7 @@ def attend(
     made of it, or any other bias of the scores, which may be learned; returns [B, H, T, K]. A row
     that may see nothing returns finite numbers that mean nothing.
     """
-    if kernels_for(groups[0].device).has_fused_attention:
+    if kernels_for(groups[0].device).uses_fused_attention:
         query, key, value = _parts(groups)
         return F.scaled_dot_product_attention(query, key, value, attend_mask, dropout_p=dropout)
     batch, heads, queries = groups[0].shape[1:4]

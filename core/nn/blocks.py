@@ -79,7 +79,7 @@ class Blocks:
     def causal(cls, ids: Sequence[Tensor], members: int = 1) -> Blocks:
         """Each position of ids [K * R, T] sees those up to itself."""
         device = ids[0].device
-        if kernels_for(device).has_fused_attention:
+        if kernels_for(device).uses_fused_attention:
             # Its quickest kernel knows causality and takes no masks.
             unmasked = cls.of(ids, ids, [None] * len(ids), members)
             return replace(unmasked, is_causal=True)
@@ -101,7 +101,7 @@ class Blocks:
 
 def mask_for(attend_mask: Tensor) -> Tensor:
     """A mask as attention on its device takes it fastest, made once for all layers."""
-    if kernels_for(attend_mask.device).has_fused_attention:
+    if kernels_for(attend_mask.device).uses_fused_attention:
         return attend_mask
     # fp32's lowest number would be minus infinity in fp16, and a row that sees nothing NaN.
     return attend_bias(attend_mask, torch.float16).float()
@@ -114,7 +114,7 @@ def attend_blocks(*sides: Tensor, blocks: Blocks, heads: int, dropout: float = 0
     [K * N, D] queries and [K * N', 2 * D] keys and values of other sequences; returns
     [K * N, D]. Dropout acts on the attention weights.
     """
-    if not kernels_for(sides[0].device).has_fused_attention:
+    if not kernels_for(sides[0].device).uses_fused_attention:
         apply = _BlockAttention.apply
         read: Tensor = apply(blocks, heads, dropout, *sides)  # type: ignore[no-untyped-call]
         return read

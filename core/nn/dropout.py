@@ -65,7 +65,7 @@ class Dropout(nn.Module):
         """Of any shape."""
         if not self.training or self.p == 0:
             return x
-        if kernels_for(x.device).has_wide_dropout:
+        if kernels_for(x.device).uses_wide_dropout:
             return x * keep_mask(x, self.p)
         return F.dropout(x, self.p)
 
@@ -73,7 +73,7 @@ class Dropout(nn.Module):
         """`residual` + dropout(`x`), in one pass where it can be."""
         if not self.training or self.p == 0:
             return residual + x
-        if kernels_for(x.device).has_wide_dropout and residual.dtype == x.dtype:
+        if kernels_for(x.device).uses_wide_dropout and residual.dtype == x.dtype:
             return torch.addcmul(residual, x, keep_mask(x, self.p))
         return residual + self.forward(x)
 

@@ -27,7 +27,9 @@ class Gru(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, F] -> states [B, T, H]."""
-        is_plain = kernels_for(x.device).has_own_gru and not torch.is_autocast_enabled("cpu")
+        is_plain = kernels_for(x.device).uses_own_gru and not torch.is_autocast_enabled(
+            x.device.type
+        )
         if not (is_plain and torch.is_grad_enabled()):
             states: Tensor = self.layers(x)[0]
             return states

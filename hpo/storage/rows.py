@@ -1,7 +1,7 @@
 """Trials as the rows of Optuna's tables. Relies on the tables of the pinned Optuna.
 
-A trial's rows are found by what names them (table, trial number, name or step), never by Optuna's
-ids alone: so a row can be written again whose transaction's reply was lost.
+What is written is found by what names it (table, trial number, name or step), not by Optuna's ids
+alone: so a row can be written again whose transaction's reply was lost.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+
+from hpo.storage.database import StorageError
 
 STUDIES = models.StudyModel.__table__
 TRIALS = models.TrialModel.__table__
@@ -116,7 +118,7 @@ class RowStorage(RDBStorage):
 
     Optuna makes an object of each row and keeps them all until the last trial is read, and two
     distributions of each parameter: 10,000 trials of the league take it 750 MiB and 17 s, and here
-    70 MiB and 6 s (`benchmarks.growth trials`).
+    70 MiB and 6 s (docs/log.md, "What 10,000 trials take").
     """
 
     def _get_trials(
@@ -128,8 +130,8 @@ class RowStorage(RDBStorage):
     ) -> list[FrozenTrial]:
         """See `RDBStorage`: newer trials than that, and the included ones, in order, as of now."""
         wanted = TRIALS.c.trial_id > trial_id_greater_than
-        if included_trial_ids:
-            wanted |= TRIALS.c.trial_id.in_(included_trial_ids)
+        if older := [one for one in included_trial_ids if one <= trial_id_greater_than]:
+            wanted |= TRIALS.c.trial_id.in_(older)
         query = sqlalchemy.select(TRIALS).where(TRIALS.c.study_id == study_id, wanted)
         if states is not None:
             query = query.where(TRIALS.c.state.in_(states))
@@ -141,23 +143,29 @@ class RowStorage(RDBStorage):
             return [trial for page in pages for trial in _read(session, page)]
 
 
-class AdoptingStorage(InMemoryStorage):
-    """Optuna's storage in memory, which can take trials that were just read without a copy."""
+def adopt(storage: InMemoryStorage, study_id: int, trials: Iterable[FrozenTrial]) -> None:
+    """Makes `trials`, all that were read of a study, those of a study in memory that has none.
 
-    def adopt(self, study_id: int, trials: Iterable[FrozenTrial]) -> None:
-        """Adds `trials` to a study, numbered in their order; nobody changes them any more.
+    They are not copied, so that nobody may change them any more: Optuna copies each of them whole
+    when it is added, and its distributions, which those just read share.
 
-        Optuna copies each of them whole, and its distributions, which those just read share.
-        """
-        with self._lock:
-            study = self._studies[study_id]
-            for trial in trials:
-                own = copy.copy(trial)
-                self._max_trial_id += 1
-                own._trial_id, own.number = self._max_trial_id, len(study.trials)
-                self._trial_id_to_study_id_and_number[own._trial_id] = study_id, own.number
-                study.trials.append(own)
-                self._update_cache(own._trial_id, study_id)
+    Raises: StorageError where a trial is missing between them.
+    """
+    with storage._lock:
+        study = storage._studies[study_id]
+        for trial in trials:
+            if trial.number != len(study.trials):
+                raise StorageError(
+                    f"trial {len(study.trials)} is missing, and trial {trial.number} is there",
+                    where=f"study {study.name!r}",
+                    way_out=f"`hpo repair {study.name}` rebuilds it from the trials' folders.",
+                )
+            own = copy.copy(trial)
+            storage._max_trial_id += 1
+            own._trial_id = storage._max_trial_id
+            storage._trial_id_to_study_id_and_number[own._trial_id] = study_id, own.number
+            study.trials.append(own)
+            storage._update_cache(own._trial_id, study_id)
 
 
 def _read(session: Session, trials: Sequence[sqlalchemy.Row[Any]]) -> Iterator[FrozenTrial]:
@@ -209,7 +217,7 @@ _distribution = lru_cache(maxsize=1024)(json_to_distribution)
 
 
 def _parsed(text: str) -> Any:
-    # One string a name, however many trials have it: a thousand of them stay in memory.
+    # One string a name, however many trials have it: all of them stay in memory.
     return json.loads(
         text, object_pairs_hook=lambda pairs: {sys.intern(name): one for name, one in pairs}
     )

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import RDBStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -37,9 +37,9 @@ from hpo.storage.rows import (
     TRIALS,
     USER,
     VALUES,
-    AdoptingStorage,
     Content,
     Row,
+    adopt,
     as_stored,
     content_of,
     rows_of,
@@ -101,7 +101,7 @@ class _EndedError(Exception):
     """The writer is to store nothing more, not even what it has begun to."""
 
 
-class SteadfastStorage(AdoptingStorage):
+class SteadfastStorage(InMemoryStorage):
     """The storage of one study, which its driver owns; a context in which it is written behind.
 
     Once it has failed every further change raises what it failed with.
@@ -321,7 +321,7 @@ class SteadfastStorage(AdoptingStorage):
         for key, value in of_system.items():
             super().set_study_system_attr(study, key, value)
         self._ids = {trial.number: trial._trial_id for trial in found}
-        self.adopt(study, found)
+        adopt(self, study, found)
 
     def _write_behind(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """The ablation's variants compute what the product computes, and its tables have their rows."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,10 @@ def test_no_variant_of_training_changes_the_loss(
     found = {}
     for variant in variants:
         losses.clear()
-        Training(variant, corpus, SETTINGS).turn(0)
+        Training(replace(variant, precision="fp32"), corpus, SETTINGS).turn(0)
         found[variant.name] = list(losses)
     product = found.pop("product")
     assert found.pop("batches of like length") != product
-    found.pop("bf16", None)
     for name, values in found.items():
         assert values == pytest.approx(product, rel=1e-5), name
 

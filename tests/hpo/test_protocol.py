@@ -135,7 +135,7 @@ def test_a_study_trained_by_another_recipe_does_not_go_on_and_is_ranked_apart(
     assert stored_lock({"content": unnamed}).hash != now.hash
 
 
-def test_a_study_from_before_there_were_locks_gets_one(
+def test_a_study_from_before_there_were_locks_gets_one_and_does_not_go_on(
     make_study: MakeStudy, tmp_path: Path
 ) -> None:
     runs, study = tmp_path / "runs", make_study()
@@ -144,7 +144,11 @@ def test_a_study_from_before_there_were_locks_gets_one(
     _forget_lock(runs)
     assert read_study(None, "toy", runs).lock is None
     assert run_study(study, runs, trials=1).already_finished
-    assert read_study(None, "toy", runs).lock == with_lock
+    told = dict(with_lock.content)
+    del told["recipe_version"]
+    assert read_study(None, "toy", runs).lock.content == told
+    with pytest.raises(StudyConflictError, match="recipe_version was absent, is "):
+        run_study(study, runs, trials=2)
 
 
 def _forget_lock(runs: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import tracemalloc
 
@@ -92,4 +93,11 @@ def test_thousands_of_trials_take_no_table_of_all_their_pairs() -> None:
     measure(values, values[::-1])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 1 << 20  # of 9 million pairs
+    assert peak < 1 << 20  # of 4.5 million pairs
+
+
+def test_a_score_that_is_no_number_has_no_rank() -> None:
+    complete = [({10: float(n)}, float(n)) for n in range(9)]
+    broken = [({10: math.nan}, 3.0), ({10: 4.0}, math.inf), *complete]
+    assert measure_at(10, broken) == measure_at(10, complete)
+    assert first_good(10, broken) == LEAST + 2

@@ -38,7 +38,7 @@ def reference(query: Tensor, key_value: Tensor, attend_mask: Tensor | None) -> T
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of computing attention, whatever the device prefers."""
     monkeypatch.setattr(
-        "core.kernels.CPU", replace(CPU, has_fused_attention=request.param == "sdpa")
+        "core.kernels.CPU", replace(CPU, uses_fused_attention=request.param == "sdpa")
     )
     return str(request.param)
 

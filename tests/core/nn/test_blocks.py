@@ -24,7 +24,7 @@ KEYS = [[2, 4], [1, 3, 3], [7]]
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of computing attention, whatever the device prefers."""
     monkeypatch.setattr(
-        "core.kernels.CPU", replace(CPU, has_fused_attention=request.param == "sdpa")
+        "core.kernels.CPU", replace(CPU, uses_fused_attention=request.param == "sdpa")
     )
     return str(request.param)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.kernels import CPU
+from core.kernels import ACCELERATOR, CPU
 from core.nn import loss as module
 from core.nn.loss import token_cross_entropy
 
@@ -18,7 +18,9 @@ IGNORED = 1
 @pytest.fixture(autouse=True, params=[1, 4 * V, 2**20], ids=["rows", "chunks", "whole"])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of one position, of four (the last one shorter), and of all."""
-    monkeypatch.setattr("core.kernels.CPU", replace(CPU, logits_at_once=request.param))
+    for name, kernels in (("CPU", CPU), ("ACCELERATOR", ACCELERATOR)):
+        chunked = replace(kernels, logits_at_once=request.param)
+        monkeypatch.setattr(f"core.kernels.{name}", chunked)
 
 
 def inputs(

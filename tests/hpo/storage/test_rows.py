@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -15,12 +16,13 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import RDBStorage, get_storage
+from optuna.storages import InMemoryStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.storage import close
 from hpo.storage import rows as module
-from hpo.storage.rows import AdoptingStorage, RowStorage
+from hpo.storage.database import StorageError
+from hpo.storage.rows import RowStorage, adopt
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "norm": CategoricalDistribution(("pre", "post", None)),
@@ -119,9 +121,9 @@ def test_adopted_trials_are_as_added_ones_and_leave_what_was_read_alone(
 ) -> None:
     found = storage.get_all_trials(filled(storage), deepcopy=False)
     before = told(found)
-    adopting = AdoptingStorage()
+    adopting = InMemoryStorage()
     study = adopting.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "a")
-    adopting.adopt(study, found)
+    adopt(adopting, study, found)
     added = optuna.create_study(direction="maximize")
     added.add_trials(found)
     adopted = optuna.load_study(study_name="a", storage=adopting)
@@ -135,9 +137,30 @@ def test_adopted_trials_are_as_added_ones_and_leave_what_was_read_alone(
     assert adopting.create_new_trial(study) == len(found)
 
 
+def test_a_gap_between_trials_is_no_study(storage: RowStorage) -> None:
+    found = storage.get_all_trials(filled(storage), deepcopy=False)
+    adopting = InMemoryStorage()
+    study = adopting.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "a")
+    with pytest.raises(StorageError, match=r"trial 2 is missing.*trial 3.*hpo repair a"):
+        adopt(adopting, study, [*found[:2], *found[3:]])
+
+
+@pytest.fixture
+def in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_india")
 def test_times_are_of_here(storage: RowStorage) -> None:
     before = datetime.now()
     study = filled(storage, trials=1)
     (first, *_) = storage.get_all_trials(study)
     assert first.datetime_start is not None
     assert before <= first.datetime_start <= datetime.now()
+    with storage.engine.connect() as connection:
+        (stored,) = connection.exec_driver_sql("SELECT datetime_start FROM trials LIMIT 1").one()
+    assert datetime.fromisoformat(stored) == first.datetime_start - timedelta(hours=5, minutes=30)
