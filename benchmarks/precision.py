@@ -4,7 +4,7 @@
 
 Trains the study's start configuration for all its steps, each seed in both precisions, with the
 same weights and batches. A CPU without instructions for bf16 computes it all the same, rounded as
-others round, but ten to forty times slower than fp32: give it small steps.
+others round, but tens of times slower than fp32: give it small steps.
 """
 
 from __future__ import annotations
