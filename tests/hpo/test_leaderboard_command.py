@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +161,27 @@ def _damage_attribute(key: str, value: Any) -> Callable[[Path], None]:
     return damage
 
 
+def _damage_rows(statement: str) -> Callable[[Path], None]:
+    def damage(runs: Path) -> None:
+        with closing(sqlite3.connect(runs / "hpo.db")) as connection, connection:
+            own = "trials JOIN studies USING (study_id) WHERE study_name = 'two'"
+            first = f"(SELECT trial_id FROM {own} ORDER BY trial_id LIMIT 1)"
+            connection.execute(statement.format(first=first))
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
+        (_damage_rows("DELETE FROM trials WHERE trial_id = {first}"), "trial 0 is missing"),
+        (
+            _damage_rows(
+                "INSERT INTO trial_values (trial_id, objective, value, value_type) "
+                "SELECT {first}, 1, 0.5, 'FINITE'"
+            ),
+            "trial 0 has 2 values",
+        ),
         (_damage_ledger, "the record of test readings is damaged"),
         (_damage_attribute(attributes.GRID, {}), "makes no sense (KeyError"),
         (_damage_attribute(attributes.GRID, None), "makes no sense (TypeError"),
