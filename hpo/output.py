@@ -175,7 +175,7 @@ def _verdict(record: StudyRecord, best: TrialRecord) -> str:
         return f"{line}, the start configuration's own"
     if start.state != "complete" or start.value is None or best.value is None:
         return f"{line}; the start configuration (trial {start.number}) is {start.state}"
-    gain = scores.number(abs(best.value - start.value))
+    gain = scores.difference(*sorted((best.value, start.value), reverse=True))
     return f"{line}, {gain} better than the start configuration ({scores.number(start.value)})"
 
 

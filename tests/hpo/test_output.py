@@ -89,6 +89,15 @@ def test_the_gain_is_told_only_where_there_is_one(
     assert expected in printed(study_result(found))
 
 
+def test_the_gain_is_what_a_reader_subtracts() -> None:
+    found = record(
+        trial(0, value=0.096),
+        trial(1, value=32.974),
+        declaration={"enqueue": [{"model.num_layers": 2}]},
+    )
+    assert "32.97 BLEU (trial 1), 32.87 better than" in printed(study_result(found))
+
+
 def test_where_lower_is_better_the_gain_is_still_positive() -> None:
     found = record(
         trial(0, value=-20.0),
@@ -97,7 +106,7 @@ def test_where_lower_is_better_the_gain_is_still_positive() -> None:
         declaration={"enqueue": [{"model.num_layers": 2}]},
     )
     text = printed(study_result(found))
-    assert "NMSE -25.50 dB (trial 1), 5.50 better than the start configuration (-20.00)" in text
+    assert "NMSE -25.50 dB (trial 1), 5.50 dB better than the start configuration (-20.00)" in text
 
 
 def test_without_a_complete_trial_the_result_says_so() -> None:
