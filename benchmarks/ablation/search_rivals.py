@@ -19,8 +19,6 @@ from core.translation import decoding
 from core.translation.model import DecoderState, Transformer
 from core.translation.special import BOS_ID, EOS_ID
 
-_MODEL = "core.translation.model"
-
 
 def start_without_cache(
     self: Transformer, src: Tensor, width: int = 1, **_: object

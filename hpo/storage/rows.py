@@ -10,7 +10,7 @@ import copy
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ class RowStorage(RDBStorage):
     def _get_trials(
         self,
         study_id: int,
-        states: Collection[TrialState] | None,  # type: ignore[override]
+        states: Container[TrialState] | None,
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
@@ -134,7 +134,7 @@ class RowStorage(RDBStorage):
             wanted |= TRIALS.c.trial_id.in_(older)
         query = sqlalchemy.select(TRIALS).where(TRIALS.c.study_id == study_id, wanted)
         if states is not None:
-            query = query.where(TRIALS.c.state.in_(states))
+            query = query.where(TRIALS.c.state.in_([one for one in TrialState if one in states]))
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session)
             found = session.execute(query.order_by(TRIALS.c.trial_id)).all()
@@ -158,7 +158,9 @@ def adopt(storage: InMemoryStorage, study_id: int, trials: Iterable[FrozenTrial]
                 raise StorageError(
                     f"trial {len(study.trials)} is missing, and trial {trial.number} is there",
                     where=f"study {study.name!r}",
-                    way_out=f"`hpo repair {study.name}` rebuilds it from the trials' folders.",
+                    # A repair leaves alone a study that is there.
+                    way_out=f"Delete the study (`optuna delete-study --study-name {study.name} "
+                    f"--storage URL`), and `hpo repair {study.name}` rebuilds it from its folder.",
                 )
             own = copy.copy(trial)
             storage._max_trial_id += 1

@@ -50,7 +50,7 @@ def test_an_update_does_not_wait_for_the_device() -> None:
     training = Training(settings, device, choose("auto", device), vocab=500, batch=16, length=9)
     for _ in range(3):
         training.step()
-    torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")  # has every wait raise
     try:
         for _ in range(3):
             training.step()
