@@ -159,8 +159,8 @@ def adopt(storage: InMemoryStorage, study_id: int, trials: Iterable[FrozenTrial]
                     f"trial {len(study.trials)} is missing, and trial {trial.number} is there",
                     where=f"study {study.name!r}",
                     # A repair leaves alone a study that is there.
-                    way_out=f"Delete the study (`optuna delete-study --study-name {study.name} "
-                    f"--storage URL`), and `hpo repair {study.name}` rebuilds it from its folder.",
+                    way_out="Put the database elsewhere, and `hpo repair` rebuilds each of its "
+                    f"studies from its folder: `hpo repair {study.name}`.",
                 )
             own = copy.copy(trial)
             storage._max_trial_id += 1
